@@ -1,0 +1,57 @@
+# Everything lives in .venv; PYTHON may name another interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?=
+
+.PHONY: demo test test-on format bench soak lock clean
+
+demo: $(VENV)/run
+	@exec $(BIN)/tallystick demo $(DEMO)
+
+test: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+# The same tests on another PostgreSQL: make test-on PG=/usr/lib/postgresql/15/bin
+test-on: $(VENV)/dev
+	TALLYSTICK_TEST_PG=$(PG) $(BIN)/pytest
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Transfers over HTTP against two peers; takes about two minutes.
+bench: $(VENV)/dev
+	$(BIN)/python -m bench.http
+
+# Fifty clients for thirty seconds while everything is killed.
+soak: $(VENV)/dev
+	TALLYSTICK_SOAK_S=30 $(BIN)/pytest -n 0 -s tests/test_crash.py
+
+# Run after changing the dependencies in pyproject.toml.
+lock: $(VENV)/dev
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-annotate --no-header --quiet --upgrade --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-annotate --no-header --quiet --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/run: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Tallystick into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run requirements-dev.lock
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,16 @@
+"""The gate: what is proposed here is carried out, or refused with a reason, in one transaction with its record."""
+
+from tallystick.actions.model import SETTLE_TASK, SETTLEMENT_AGENT, NewTransfer, Settled, Transfer
+from tallystick.actions.service import get, page, propose, settle
+
+__all__ = [
+    "SETTLEMENT_AGENT",
+    "SETTLE_TASK",
+    "NewTransfer",
+    "Settled",
+    "Transfer",
+    "get",
+    "page",
+    "propose",
+    "settle",
+]

@@ -1,0 +1,79 @@
+-- take_keys --
+-- Ids for transfers that are about to be made, and the idempotency keys of those that have one; see db.claim.
+select c.ord, c.state, c.ref_id
+  from db.claim(
+           %(scopes)b::text[], %(keys)b::text[], %(hashes)b::bytea[],
+           (select array_agg('transfer'::text) from generate_series(1, %(count)s::integer)),
+           (select array_agg(nextval('actions.transfer_id_seq')) from generate_series(1, %(count)s::integer))) as c
+
+-- insert --
+-- Store transfers with what became of them so far.
+insert into actions.transfer
+       (id, principal, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason,
+        created_at, settled_at)
+select u.id, %(principal)s::text, u.from_account, u.to_account, u.amount, u.asset, u.description, u.settle, u.task_id, u.status,
+       u.journal_id, u.reason, c.now, case when u.status <> 'queued' then c.now end
+  from (select clock_timestamp() as now) as c
+ cross join unnest(%(ids)b::bigint[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[], %(amounts)b::bigint[],
+              %(assets)b::text[], %(descriptions)b::text[], %(settles)b::text[], %(task_ids)b::bigint[], %(statuses)b::text[],
+              %(journal_ids)b::bigint[], %(reasons)b::text[])
+       as u (id, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason)
+returning id, created_at, settled_at
+
+-- by_ids --
+-- Transfers by id.
+select t.id, t.principal, f.name as from_account, g.name as to_account, t.amount, t.asset, s.scale::integer as scale,
+       t.description, t.settle, t.status, t.reason, t.journal_id, t.task_id, t.created_at, t.settled_at
+  from actions.transfer t
+  join ledger.account f on f.id = t.from_account
+  join ledger.account g on g.id = t.to_account
+  join ledger.asset s on s.code = t.asset
+ where t.id = any (%(ids)s::bigint[])
+
+-- page --
+-- Transfers below an id, newest first.
+select t.id, t.principal, f.name as from_account, g.name as to_account, t.amount, t.asset, s.scale::integer as scale,
+       t.description, t.settle, t.status, t.reason, t.journal_id, t.task_id, t.created_at, t.settled_at
+  from actions.transfer t
+  join ledger.account f on f.id = t.from_account
+  join ledger.account g on g.id = t.to_account
+  join ledger.asset s on s.code = t.asset
+ where t.id < %(before)s::bigint
+ order by t.id desc
+ limit %(limit)s::bigint
+
+-- page_of_account --
+-- Transfers from or to an account below an id, newest first; each side is read from its own index.
+select t.id, t.principal, f.name as from_account, g.name as to_account, t.amount, t.asset, s.scale::integer as scale,
+       t.description, t.settle, t.status, t.reason, t.journal_id, t.task_id, t.created_at, t.settled_at
+  from ((select id from actions.transfer
+          where from_account = %(account_id)s::bigint and id < %(before)s::bigint
+          order by id desc
+          limit %(limit)s::bigint)
+        union
+        (select id from actions.transfer
+          where to_account = %(account_id)s::bigint and id < %(before)s::bigint
+          order by id desc
+          limit %(limit)s::bigint)) as p
+  join actions.transfer t on t.id = p.id
+  join ledger.account f on f.id = t.from_account
+  join ledger.account g on g.id = t.to_account
+  join ledger.asset s on s.code = t.asset
+ order by t.id desc
+ limit %(limit)s::bigint
+
+-- lock_queued --
+-- Queued transfers that nobody else is settling, locked in id order.
+select id, principal, from_account, to_account, amount, task_id
+  from actions.transfer
+ where id = any (%(ids)s::bigint[]) and status = 'queued'
+ order by id
+   for no key update
+
+-- settle --
+-- Fill in what became of queued transfers; the update decides, so each is settled once.
+update actions.transfer t
+   set status = u.status, journal_id = u.journal_id, reason = u.reason, settled_at = clock_timestamp()
+  from unnest(%(ids)s::bigint[], %(statuses)s::text[], %(journal_ids)s::bigint[], %(reasons)s::text[])
+       as u (id, status, journal_id, reason)
+ where t.id = u.id and t.status = 'queued'

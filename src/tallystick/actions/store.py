@@ -1,0 +1,106 @@
+"""One function a query of the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tallystick.actions.model import Transfer
+from tallystick.db import Claimed, Queries, ReadTx, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The times of a transfer that was just stored."""
+
+    id: int
+    created_at: datetime
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What settling a queued transfer needs; accounts are ledger ids, the amount is in minor units."""
+
+    id: int
+    principal: str
+    from_account: int
+    to_account: int
+    amount: int
+    task_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """A transfer about to be stored, accounts as ledger ids."""
+
+    id: int
+    from_account: int
+    to_account: int
+    amount: int
+    asset: str
+    description: str | None
+    settle: str
+    task_id: int | None
+    status: str
+    journal_id: int | None
+    reason: str | None
+
+
+_queries = Queries(__package__)
+_TAKE_KEYS = _queries.bind("take_keys", Claimed)
+_INSERT = _queries.bind("insert", Stored)
+_BY_IDS = _queries.bind("by_ids", Transfer)
+_PAGE = _queries.bind("page", Transfer)
+_PAGE_OF_ACCOUNT = _queries.bind("page_of_account", Transfer)
+_LOCK_QUEUED = _queries.bind("lock_queued", Queued)
+_SETTLE = _queries.command("settle")
+
+
+async def take_keys(tx: Tx, scope: str, keys: Sequence[str | None], hashes: Sequence[bytes | None]) -> list[Claimed]:
+    scopes = [scope] * len(keys)
+    return await tx.all(_TAKE_KEYS, {"scopes": scopes, "keys": list(keys), "hashes": list(hashes), "count": len(keys)})
+
+
+async def insert(tx: Tx, principal: str, rows: Sequence[NewRow]) -> list[Stored]:
+    return await tx.all(
+        _INSERT,
+        {
+            "principal": principal,
+            "ids": [row.id for row in rows],
+            "from_accounts": [row.from_account for row in rows],
+            "to_accounts": [row.to_account for row in rows],
+            "amounts": [row.amount for row in rows],
+            "assets": [row.asset for row in rows],
+            "descriptions": [row.description for row in rows],
+            "settles": [row.settle for row in rows],
+            "task_ids": [row.task_id for row in rows],
+            "statuses": [row.status for row in rows],
+            "journal_ids": [row.journal_id for row in rows],
+            "reasons": [row.reason for row in rows],
+        },
+    )
+
+
+async def by_ids(tx: ReadTx, ids: Sequence[int]) -> dict[int, Transfer]:
+    return {transfer.id: transfer for transfer in await tx.all(_BY_IDS, {"ids": list(ids)})}
+
+
+async def page(tx: ReadTx, *, account_id: int | None, before: int, limit: int) -> list[Transfer]:
+    if account_id is None:
+        return await tx.all(_PAGE, {"before": before, "limit": limit})
+    return await tx.all(_PAGE_OF_ACCOUNT, {"account_id": account_id, "before": before, "limit": limit})
+
+
+async def lock_queued(tx: Tx, ids: Sequence[int]) -> list[Queued]:
+    return await tx.all(_LOCK_QUEUED, {"ids": list(ids)})
+
+
+async def settle(
+    tx: Tx, *, ids: Sequence[int], statuses: Sequence[str], journal_ids: Sequence[int | None], reasons: Sequence[str | None]
+) -> int:
+    return await tx.run(
+        _SETTLE,
+        {"ids": list(ids), "statuses": list(statuses), "journal_ids": list(journal_ids), "reasons": list(reasons)},
+    )

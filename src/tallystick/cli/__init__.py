@@ -1,0 +1,5 @@
+"""The `tallystick` command."""
+
+from tallystick.cli.main import main
+
+__all__ = ["main"]

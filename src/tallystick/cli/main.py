@@ -1,0 +1,41 @@
+"""The command and its subcommands."""
+
+from __future__ import annotations
+
+import typer
+
+from tallystick import __version__
+from tallystick.cli import demo, keys, migrations, serve, worker
+from tallystick.cli.imports import app as imports
+
+app = typer.Typer(
+    name="tallystick",
+    help="The control plane and system of record for AI agents in banking.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
+app.command("migrate")(migrations.migrate_command)
+app.add_typer(imports, name="import")
+app.add_typer(keys.app, name="keys")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tallystick {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    """Options of every subcommand."""
+
+
+def main() -> None:
+    """The entry point of the `tallystick` command."""
+    app()

@@ -1,0 +1,107 @@
+"""What the commands share: a database to work on, and errors as one line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from tallystick.db import Database, DatabaseSettings, EmbeddedServer, check_revision, migrate
+from tallystick.kit import TallystickError
+
+console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where the database is: the application's login, and the owner's. `embedded` is the server that runs for us, if any."""
+
+    application: str
+    owner: str
+    embedded: EmbeddedServer | None
+
+
+def settings_for(data: Path | None) -> DatabaseSettings:
+    """The settings of the environment; `data`, where given, is the data folder."""
+    return DatabaseSettings() if data is None else DatabaseSettings(data=data)
+
+
+@contextmanager
+def server(settings: DatabaseSettings) -> Iterator[Urls]:
+    """The database of the settings: `DATABASE_URL`, or the embedded server, which runs while we are in here."""
+    if settings.database_url is not None:
+        if settings.owner_url is None:
+            errors.print("warning: TALLYSTICK_OWNER_URL is not set; DATABASE_URL also migrates", style="yellow")
+        yield Urls(settings.database_url, settings.owner_url or settings.database_url, None)
+        return
+    with EmbeddedServer(settings.data) as embedded:
+        yield Urls(embedded.url_as("tallystick_app"), embedded.url, embedded)
+
+
+@asynccontextmanager
+async def connected(data: Path | None = None) -> AsyncIterator[Database]:
+    """An open database at the newest revision. The embedded one is migrated on the way; another is only checked."""
+    settings = settings_for(data)
+    with server(settings) as urls:
+        prepare(urls)
+        async with opened(urls, settings) as database:
+            yield database
+
+
+def prepare(urls: Urls) -> None:
+    """Migrate the embedded database; refuse another one that is not at the newest revision."""
+    if urls.embedded is not None:
+        migrate(urls.owner, application_url=urls.application)
+    else:
+        check_revision(urls.application)
+
+
+@asynccontextmanager
+async def opened(urls: Urls, settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """The application's pool."""
+    database = Database(urls.application, settings)
+    try:
+        await database.open()
+        yield database
+    finally:
+        await database.close()
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a command; a refusal becomes one line on standard error and exit status 1."""
+    with refusals_as_lines():
+        asyncio.run(main())
+
+
+@contextmanager
+def refusals_as_lines() -> Iterator[None]:
+    """Turn our errors, and Ctrl-C, into a line and an exit status."""
+    try:
+        yield
+    except TallystickError as refusal:
+        errors.print(f"error: {refusal.detail} [{refusal.code}]", style="red", markup=False)
+        raise typer.Exit(1) from None
+    except ValidationError as wrong:
+        # The only values that commands have checked for them are settings; what was set may be a secret and is not shown.
+        for one in wrong.errors(include_input=False, include_url=False):
+            setting = "_".join(str(part) for part in one["loc"])
+            errors.print(f"error: setting {setting}: {one['msg']} [setting_malformed]", style="red", markup=False)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """One line a message, with the time in UTC."""
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,32 @@
+"""The database: pool and transactions, named SQL, idempotency claims, errors, migrations, the embedded server."""
+
+from tallystick.db.bell import Bell, listen
+from tallystick.db.claims import Claimed, Key, claim, claim_one, claimed, key_reused
+from tallystick.db.embedded import EmbeddedServer
+from tallystick.db.pool import Database, ReadTx, Tx
+from tallystick.db.queries import Queries, Query
+from tallystick.db.revisions import Migrated, check_revision, head_revision, migrate, schema_revision
+from tallystick.db.settings import DatabaseSettings
+
+__all__ = [
+    "Bell",
+    "Claimed",
+    "Database",
+    "DatabaseSettings",
+    "EmbeddedServer",
+    "Key",
+    "Migrated",
+    "Queries",
+    "Query",
+    "ReadTx",
+    "Tx",
+    "check_revision",
+    "claim",
+    "claim_one",
+    "claimed",
+    "head_revision",
+    "key_reused",
+    "listen",
+    "migrate",
+    "schema_revision",
+]

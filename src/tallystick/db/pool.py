@@ -1,0 +1,182 @@
+"""The one pool of a process, and the two kinds of transaction that the rooms work in."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import psycopg
+from psycopg.rows import RowMaker, class_row, scalar_row
+from psycopg.types.json import set_json_dumps, set_json_loads
+from psycopg_pool import AsyncConnectionPool
+
+from tallystick.db.errors import RETRYABLE, translated
+from tallystick.db.queries import Query
+from tallystick.db.settings import DatabaseSettings
+from tallystick.kit import dumps, loads_stored
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+
+_ATTEMPTS = 4
+
+set_json_dumps(dumps)
+set_json_loads(loads_stored)
+
+
+class ReadTx:
+    """A transaction that only reads. Verbs that change something do not accept it."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def all(self, query: Query[Row], parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """Every row of the query."""
+        async with self._cursor(query) as cursor:
+            await cursor.execute(query.statement, parameters)
+            return await cursor.fetchall()
+
+    async def one(self, query: Query[Row], parameters: Mapping[str, Any] | None = None) -> Row | None:
+        """The first row, or `None`."""
+        async with self._cursor(query) as cursor:
+            await cursor.execute(query.statement, parameters)
+            return await cursor.fetchone()
+
+    async def single(self, query: Query[Row], parameters: Mapping[str, Any] | None = None) -> Row:
+        """The one row of a query that always has one."""
+        row = await self.one(query, parameters)
+        assert row is not None, f"{query.name} returned no row"
+        return row
+
+    def stream(self, query: Query[Row], parameters: Mapping[str, Any] | None = None, *, batch: int) -> AsyncIterator[Row]:
+        """Rows of a query of any size, fetched `batch` at a time through a server-side cursor."""
+        return self._stream(query, parameters, batch)
+
+    async def _stream(self, query: Query[Row], parameters: Mapping[str, Any] | None, batch: int) -> AsyncIterator[Row]:
+        name = f"stream_{id(query):x}"
+        async with self._connection.cursor(name, row_factory=_maker(query.row)) as cursor:
+            cursor.itersize = batch
+            await cursor.execute(query.statement, parameters)
+            async for row in cursor:
+                yield row
+
+    def _cursor(self, query: Query[Row]) -> psycopg.AsyncCursor[Row]:
+        return self._connection.cursor(row_factory=_maker(query.row))
+
+
+class Tx(ReadTx):
+    """A transaction that may change things. Whoever opened it commits it; verbs never do."""
+
+    async def run(self, query: Query[Any], parameters: Mapping[str, Any] | None = None) -> int:
+        """Execute a command; the number of rows it changed."""
+        cursor = await self._connection.execute(query.statement, parameters)
+        return cursor.rowcount
+
+
+class Database:
+    """A process's connections: one pool, bounded waits, the application's role on every connection."""
+
+    def __init__(self, url: str, settings: DatabaseSettings | None = None) -> None:
+        self.url = url
+        self._settings = settings or DatabaseSettings()
+        self._pool = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=self._settings.pool_max_size,
+            max_waiting=2000,
+            timeout=self._settings.pool_wait_s,
+            max_lifetime=1800,
+            reconnect_timeout=5,
+            configure=self._configure,
+            kwargs={
+                "autocommit": True,
+                "application_name": "tallystick",
+                "connect_timeout": 5,
+                "options": session_options(self._settings),
+            },
+            open=False,
+        )
+
+    async def open(self, wait_s: float = 10) -> None:
+        """Open the pool and wait for the first connection; `Unavailable` where none can be had in time."""
+        with translated():
+            await self._pool.open(wait=True, timeout=wait_s)
+
+    async def close(self) -> None:
+        """Return every connection and stop the pool's own tasks."""
+        await self._pool.close(timeout=5)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Tx]:
+        """A transaction that commits on return and rolls back on a raise."""
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                yield Tx(connection)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[ReadTx]:
+        """Reads, each of which sees the newest committed state."""
+        with translated():
+            async with self._pool.connection() as connection:
+                yield ReadTx(connection)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[ReadTx]:
+        """Reads that all see one committed state; needed for `stream`."""
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(b"set transaction isolation level repeatable read, read only")
+                yield ReadTx(connection)
+
+    async def retrying(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run `work` in a write transaction; after a deadlock or a lock timeout, again, at most four times in all."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self.write() as tx:
+                    return await work(tx)
+            except Exception as error:
+                if attempt == _ATTEMPTS or not _is_retryable(error):
+                    raise
+                await asyncio.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311 - jitter, not a secret
+        raise AssertionError("the last attempt returns or raises")
+
+    async def ping(self, wait_s: float = 2) -> None:
+        """Ask the server one question; `Unavailable` where it does not answer in time."""
+        with translated():
+            async with self._pool.connection(timeout=wait_s) as connection:
+                await connection.execute("select 1")
+
+    async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        # Least privilege even where the login could do more: in a small set-up it may be the owner.
+        await connection.execute(b"set role tallystick_app")
+
+
+def session_options(settings: DatabaseSettings) -> str:
+    """The start-up options of a session: what bounds its waits, and what makes an acknowledged commit durable."""
+    return " ".join(
+        f"-c {name}={value}"
+        for name, value in {
+            "statement_timeout": settings.statement_timeout_ms,
+            "lock_timeout": settings.lock_timeout_ms,
+            "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
+            "synchronous_commit": "on",
+            "timezone": "UTC",
+            "search_path": "pg_catalog,pg_temp",
+        }.items()
+    )
+
+
+def _maker(row: type[Row]) -> Any:
+    """Dataclasses are filled by column name, other types take the single column as it is."""
+    if dataclasses.is_dataclass(row):
+        return class_row(cast("type[Row]", row))
+    return cast("Callable[[Any], RowMaker[Row]]", scalar_row)
+
+
+def _is_retryable(error: BaseException) -> bool:
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    return isinstance(cause, psycopg.Error) and cause.sqlstate in RETRYABLE

@@ -1,0 +1,84 @@
+"""The application: every route, around one database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tallystick import __version__
+from tallystick.db import Database
+from tallystick.http import docs, health, openapi
+from tallystick.http.envelope import Envelope
+from tallystick.http.guides import agents, banking, fintech, production, retail
+from tallystick.http.methods import MethodNotAllowed
+from tallystick.http.problems import on_http_error, on_refusal, on_validation_error
+from tallystick.http.routes import accounts, cases, customers, events, tasks, transfers
+from tallystick.http.services import Services
+from tallystick.http.settings import HttpSettings
+from tallystick.kit import TallystickError
+
+_NATIVE = (transfers, accounts, customers, tasks, events, cases)
+_GUIDES = (retail, fintech, banking, agents, production)
+
+
+class Tallystick(FastAPI):
+    """FastAPI with our own OpenAPI document."""
+
+    def openapi(self) -> dict[str, object]:
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.document(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(settings: HttpSettings, database: Database) -> FastAPI:
+    """The application on `database`, which the caller opens and closes.
+
+    While its lifespan runs, so do the group commit and the bell that wakes workers.
+    """
+    services = Services.of(settings, database)
+    app = Tallystick(
+        title="Tallystick",
+        summary="The control plane and system of record for AI agents in banking.",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        exception_handlers={
+            TallystickError: on_refusal,
+            RequestValidationError: on_validation_error,
+            HTTPException: on_http_error,
+        },
+    )
+    app.state.services = services
+    # The busiest route stands first, as routes are tried in order.
+    app.router.routes.extend(transfers.busy.routes)
+    for part in _NATIVE:
+        app.router.routes.extend(part.router.routes)
+    for guide in _GUIDES:
+        app.router.routes.extend(guide.router.routes)
+    app.router.routes.extend([*health.routes(), *docs.routes()])
+    app.add_exception_handler(405, MethodNotAllowed(app.router.routes).answer)
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    tasks_of_ours = [
+        asyncio.create_task(services.transfers.run(), name="group commit"),
+        asyncio.create_task(services.bell.run(), name="bell"),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks_of_ours:
+            task.cancel()
+        await asyncio.gather(*tasks_of_ours, return_exceptions=True)

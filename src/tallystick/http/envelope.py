@@ -1,0 +1,122 @@
+"""What surrounds every request: its id, its bounds in size and time, safe headers, and an answer even to a bug of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Iterable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tallystick.http.problems import REQUEST_ID, problem
+
+_log = logging.getLogger(__name__)
+_ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type"})
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Envelope:
+    """ASGI middleware around the application.
+
+    The framework's own limit of bodies answers in plain text where a length is announced; this one answers as a problem.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, announced, repeated = _read_headers(scope)
+        scope[REQUEST_ID] = request_id
+        started = False
+
+        async def send_framed(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = _with_ours(message["headers"], request_id)
+            await send(message)
+
+        try:
+            if repeated:
+                answer = problem(400, "header_repeated", f"the header {repeated} is sent twice", request_id=request_id)
+                await answer(scope, receive, send_framed)
+                return
+            if announced > self._max_body_bytes:
+                await self._too_large(request_id)(scope, receive, send_framed)
+                return
+            async with asyncio.timeout(self._timeout_s):
+                await self._app(scope, _bounded(receive, self._max_body_bytes), send_framed)
+        except TimeoutError:
+            _log.warning("request %s took over %s s", request_id, self._timeout_s)
+            if not started:
+                answer = problem(503, "timeout", "the request took too long", request_id=request_id)
+                await answer(scope, receive, send_framed)
+        except ClientDisconnect:
+            _log.debug("the caller of request %s left", request_id)
+        except Exception:  # the last word on a request: whoever sent it gets an answer, and we get the trace
+            _log.exception("request %s failed", request_id)
+            if started:
+                raise
+            answer = problem(500, "internal_error", "something is wrong on our side", request_id=request_id)
+            await answer(scope, receive, send_framed)
+
+    def _too_large(self, request_id: str) -> Response:
+        # The connection is closed, as the rest of the body will not be read.
+        return problem(
+            413,
+            "body_too_large",
+            f"a body may have {self._max_body_bytes} bytes",
+            request_id=request_id,
+            headers={"Connection": "close"},
+        )
+
+
+def _read_headers(scope: Scope) -> tuple[str, int, str]:
+    """The caller's request id, or a new one; the announced length of the body, 0 where there is none; and the name of a header
+    that must not be sent twice and was, as readers differ in which one they take."""
+    request_id = ""
+    announced = 0
+    seen: set[bytes] = set()
+    repeated = ""
+    for name, value in scope["headers"]:
+        if name in _ONCE:
+            repeated = name.decode("ascii") if name in seen else repeated
+            seen.add(name)
+        if name == b"x-request-id" and _ID.fullmatch(value):
+            request_id = value.decode("ascii")
+        elif name == b"content-length" and value.isdigit() and len(value) < 20:
+            announced = int(value)
+    return request_id or secrets.token_hex(8), announced, repeated
+
+
+def _with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers of the answer and ours; it may be kept by nobody unless it says so itself."""
+    ours = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+    if not any(name == b"cache-control" for name, _ in headers):
+        ours.append((b"cache-control", b"no-store"))
+    return [*headers, *ours]
+
+
+def _bounded(receive: Receive, max_bytes: int) -> Receive:
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > max_bytes:
+                raise HTTPException(413, headers={"Connection": "close"})
+        return message
+
+    return bounded

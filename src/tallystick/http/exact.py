@@ -1,0 +1,71 @@
+"""JSON in and out with exact numbers, and no route without a known caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tallystick.http.services import CALL, Call, Services
+from tallystick.kit import Invalid, dumps, loads
+
+
+class Json(Response):
+    """A response whose decimals are written digit by digit."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return dumps(content)
+
+
+class ExactRequest(Request):
+    """A request whose JSON was read with exact numbers."""
+
+    exact: Any = None
+
+    async def json(self) -> Any:
+        return self.exact
+
+
+class ExactRoute(APIRoute):
+    """A route that asks who is calling, then reads the body; only then does the framework look at it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        takes_body = self.body_field is not None
+
+        async def handle(request: Request) -> Response:
+            _check_address(request)
+            services: Services = request.app.state.services
+            principal = await services.gatekeeper.principal(request.headers.get("authorization"))
+            request.scope[CALL] = Call(principal, services)
+            if not takes_body:
+                return await handler(request)
+            exact = ExactRequest(request.scope, request.receive)
+            body = await exact.body()
+            if body:
+                check_content_type(request.headers.get("content-type", ""))
+                exact.exact = loads(body)
+            return await handler(exact)
+
+        return handle
+
+
+def _check_address(request: Request) -> None:
+    """PostgreSQL holds no U+0000, so nothing can be found under it."""
+    if "\x00" in request.scope["path"]:
+        raise HTTPException(404)
+    if b"%00" in request.scope["query_string"]:
+        raise Invalid("text_malformed", "a query may not hold U+0000")
+
+
+def check_content_type(content_type: str) -> None:
+    """Refuse what is not declared as JSON."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (media_type.startswith("application/") and media_type.endswith("+json")):
+        raise HTTPException(415)

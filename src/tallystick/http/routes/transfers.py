@@ -1,0 +1,131 @@
+"""`/v1/transfers`: move money, now or by the settlement agent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+from starlette.responses import Response
+
+from tallystick import actions
+from tallystick.http.direct import DirectRoute
+from tallystick.http.exact import ExactRoute, Json
+from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.services import CurrentCall
+from tallystick.http.shapes import IdempotencyKey, Money, MoneyAnswer, Name, PathId, Strict, money
+
+router = APIRouter(route_class=ExactRoute, tags=["transfers"])
+busy = APIRouter(route_class=DirectRoute, tags=["transfers"])
+_KIND = "transfers"
+_EXAMPLE: JsonDict = {
+    "id": "42",
+    "status": "posted",
+    "reason": None,
+    "from_account": "ACC123",
+    "to_account": "ACC999",
+    "amount": {"amount": "12.50", "currency": "CZK"},
+    "settle": "now",
+    "description": "rent",
+    "created_at": "2026-04-21T12:34:56.789012Z",
+    "settled_at": "2026-04-21T12:34:56.789012Z",
+    "journal_id": "77",
+}
+
+
+class TransferBody(Strict):
+    """A transfer to make."""
+
+    from_account: Name = Field(examples=["ACC123"])
+    to_account: Name = Field(examples=["ACC999"])
+    amount: Money
+    settle: Literal["now", "queued"] = "now"
+    description: str | None = Field(default=None, max_length=500, examples=["rent"])
+
+
+class TransferAnswer(BaseModel):
+    """A transfer as it stands: `queued`, `posted`, or `failed` with a `reason`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    id: str
+    status: Literal["queued", "posted", "failed"]
+    reason: str | None
+    from_account: str
+    to_account: str
+    amount: MoneyAnswer
+    settle: Literal["now", "queued"]
+    description: str | None
+    created_at: datetime
+    settled_at: datetime | None
+    journal_id: str | None
+
+
+class TransferPage(BaseModel):
+    """Transfers, newest first."""
+
+    items: list[TransferAnswer]
+    next_cursor: str | None
+
+
+@busy.post(
+    "/v1/transfers",
+    status_code=201,
+    response_model=TransferAnswer,
+    response_description="Carried out: `posted`, or `failed` with the reason of the business.",
+    responses={202: {"model": TransferAnswer, "description": "Stored for the settlement agent: `queued`."}},
+)
+async def create_transfer(body: TransferBody, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
+    """Move money from one account to another. A business refusal is an answer, remembered under the key."""
+    transfer = await call.services.transfers.submit(
+        call.principal.name,
+        actions.NewTransfer(
+            body.from_account,
+            body.to_account,
+            body.amount.amount,
+            body.amount.currency,
+            body.settle,
+            body.description,
+            idempotency_key,
+        ),
+    )
+    return Json(_answer(transfer), 202 if transfer.status == "queued" else 201)
+
+
+@router.get("/v1/transfers", response_model=TransferPage)
+async def list_transfers(
+    call: CurrentCall,
+    account: Annotated[Name | None, Query(description="Only those from or to this account.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Transfers, newest first."""
+    before = bound_of(cursor, _KIND)
+    async with call.database.read() as tx:
+        rows = await actions.page(tx, account=account, before=before, limit=limit + 1)
+    return page(rows, limit, _KIND, item=_answer, bound=lambda row: row.id)
+
+
+@router.get("/v1/transfers/{transfer_id}", response_model=TransferAnswer)
+async def get_transfer(transfer_id: PathId, call: CurrentCall) -> Response:
+    """One transfer."""
+    async with call.database.read() as tx:
+        return Json(_answer(await actions.get(tx, transfer_id)))
+
+
+def _answer(transfer: actions.Transfer) -> dict[str, Any]:
+    return {
+        "id": str(transfer.id),
+        "status": transfer.status,
+        "reason": transfer.reason,
+        "from_account": transfer.from_account,
+        "to_account": transfer.to_account,
+        "amount": money(transfer.amount, transfer.unit),
+        "settle": transfer.settle,
+        "description": transfer.description,
+        "created_at": transfer.created_at,
+        "settled_at": transfer.settled_at,
+        "journal_id": None if transfer.journal_id is None else str(transfer.journal_id),
+    }

@@ -1,0 +1,35 @@
+"""The base of the house: money, errors, canonical JSON, names. No I/O, and no import of any other room."""
+
+from tallystick.kit.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TallystickError,
+    Unauthorized,
+    Unavailable,
+)
+from tallystick.kit.json import digest, dumps, loads, loads_stored
+from tallystick.kit.money import MAX_MINOR, Asset, format_minor, parse_minor
+from tallystick.kit.names import NAME_PATTERN, check_name, check_text
+
+__all__ = [
+    "MAX_MINOR",
+    "NAME_PATTERN",
+    "Asset",
+    "Conflict",
+    "Forbidden",
+    "Invalid",
+    "NotFound",
+    "TallystickError",
+    "Unauthorized",
+    "Unavailable",
+    "check_name",
+    "check_text",
+    "digest",
+    "dumps",
+    "format_minor",
+    "loads",
+    "loads_stored",
+    "parse_minor",
+]

@@ -1,0 +1,40 @@
+"""Refusals that end a call: each kind of error is a class, each reason a stable code.
+
+A refusal that belongs to the business (no funds, a closed account) is no error: verbs return it as a result, so that it is
+remembered under its idempotency key. These classes are for calls that cannot be carried out at all.
+"""
+
+from __future__ import annotations
+
+
+class TallystickError(Exception):
+    """A call was refused. `code` is stable and meant for programs, `detail` is meant for people."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class Invalid(TallystickError):
+    """The input has no meaning here: a wrong type, a part of a minor unit, a name with forbidden characters."""
+
+
+class Unauthorized(TallystickError):
+    """Nobody is known to be calling: no key, or one that is unknown or revoked."""
+
+
+class Forbidden(TallystickError):
+    """The caller is known, and may not do this."""
+
+
+class NotFound(TallystickError):
+    """The call names a thing that does not exist."""
+
+
+class Conflict(TallystickError):
+    """The call contradicts what is already so: an impossible transition, a key that was used for something else."""
+
+
+class Unavailable(TallystickError):
+    """The call may succeed later: the database is away or every connection is in use."""

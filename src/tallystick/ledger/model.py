@@ -1,0 +1,143 @@
+"""What the books hold, as values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from tallystick.kit import Asset
+
+AccountKind = Literal["customer", "internal"]
+AccountStatus = Literal["open", "frozen", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSpec:
+    """An account to open. `floor` is in minor units; `None` is no floor, which is for the bank's own accounts."""
+
+    name: str
+    asset: str
+    kind: AccountKind = "customer"
+    floor: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedAccount:
+    """An account that a call asked for; `opened` is false where it was there before."""
+
+    ord: int
+    id: int
+    asset: str
+    kind: str
+    opened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRef:
+    """What never changes of an account: enough to name it in a journal and to read an amount."""
+
+    id: int
+    name: str
+    asset: str
+    scale: int
+
+    @property
+    def unit(self) -> Asset:
+        return Asset(self.asset, self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as it stands. `posted` is all that was given less all that was taken; `available` is less what is held."""
+
+    id: int
+    name: str
+    asset: str
+    scale: int
+    kind: str
+    status: str
+    opened_at: datetime
+    posted: int
+    held: int
+    floor: int | None
+    seq: int
+
+    def as_opened(self) -> Account:
+        """The account as the call that opened it was told of it, whatever has become of it since."""
+        return dataclasses.replace(self, status="open", posted=0, held=0, seq=0)
+
+    @property
+    def available(self) -> int:
+        return self.posted - self.held
+
+    @property
+    def unit(self) -> Asset:
+        return Asset(self.asset, self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """A set of entries to post whole or not at all: `(account id, amount)` each, summing to zero per asset.
+
+    With `key` the journal is posted once: the same call again answers as the first did. `effective_at` is when the business
+    happened; `None` means when it is posted. `ref_id` is the thing of `kind` that the journal is for.
+    """
+
+    kind: str
+    entries: Sequence[tuple[int, int]]
+    actor: str
+    key: str | None = None
+    ref_id: int | None = None
+    on_behalf_of: str | None = None
+    task_id: int | None = None
+    approval_id: int | None = None
+    effective_at: datetime | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of one journal of a batch: its id, or the code of the refusal. `replayed`: an earlier call's answer."""
+
+    ord: int
+    journal_id: int | None
+    refusal: str | None
+    replayed: bool
+    posted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of an account's statement; `balance_after` is the account's balance that it left, in minor units."""
+
+    seq: int
+    journal_id: int
+    kind: str
+    amount: int
+    balance_after: int
+    effective_at: datetime
+    posted_at: datetime
+    meta: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialBalance:
+    """All accounts of one asset together: `dr` and `cr` are what was ever taken and given; in balance they are equal."""
+
+    asset: str
+    scale: int
+    accounts: int
+    dr: int
+    cr: int
+
+    @property
+    def difference(self) -> int:
+        return self.cr - self.dr
+
+
+def transfer(*, debit: int, credit: int, amount: int) -> list[tuple[int, int]]:
+    """The entries that move `amount` (minor units, above zero) from the account `debit` to the account `credit`."""
+    return [(debit, -amount), (credit, amount)]

@@ -1,0 +1,6 @@
+-- The application reads the books and changes them by these functions only.
+revoke all on all functions in schema ledger from public;
+grant usage on schema ledger to tallystick_app, tallystick_auditor;
+grant select on all tables in schema ledger to tallystick_app, tallystick_auditor;
+grant insert on ledger.asset to tallystick_app;
+grant execute on all functions in schema ledger to tallystick_app;

@@ -1,0 +1,21 @@
+-- publish --
+-- Keep a fact for ever.
+insert into memory.event (agent, type, payload, created_by)
+values (%(agent)s::text, %(type)s::text, %(payload)s::jsonb, %(principal)s::text)
+returning id, agent, type, payload, created_at
+
+-- page --
+-- A page of every agent's events below an id, newest first.
+select id, agent, type, payload, created_at
+  from memory.event
+ where id < %(before)s::bigint
+ order by id desc
+ limit %(limit)s::bigint
+
+-- page_of_agent --
+-- A page of one agent's events below an id, newest first.
+select id, agent, type, payload, created_at
+  from memory.event
+ where agent = %(agent)s::text and id < %(before)s::bigint
+ order by id desc
+ limit %(limit)s::bigint

@@ -1,0 +1,72 @@
+"""What the documents name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def _names() -> list[tuple[str, str]]:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    return re.findall(r"`(src/[^`]+)`(?:\s·\s|\s+)`([^`]+)`", re.sub(r"·\s+", "· ", text).replace("\n", " "))
+
+
+def test_the_life_of_a_transfer_names_many_stops() -> None:
+    assert len(_names()) >= 15
+
+
+@pytest.mark.parametrize(("file", "name"), _names())
+def test_each_stop_of_the_life_of_a_transfer_exists(file: str, name: str) -> None:
+    text = (ROOT / file).read_text()
+    pattern = (
+        rf"(def|class) {re.escape(name)}\b" if file.endswith(".py") else rf"create or replace function {re.escape(name)}\("
+    )
+    assert re.search(pattern, text), f"{file} does not define {name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_a_document_names_exists(document: Path) -> None:
+    text = document.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) if not link.startswith("http")]
+    missing = [link for link in links if not (document.parent / link).exists()]
+    named = re.findall(r"`((?:src|tests|bench|docs|examples)/[A-Za-z0-9_./-]+\.(?:py|sql|md|toml))`", text)
+    missing += [name for name in named if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_every_room_is_in_the_architecture() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = {path.parent.name for path in (ROOT / "src/tallystick").glob("*/__init__.py")}
+    assert {room for room in rooms if f"| `{room}` |" not in text} == set()
+
+
+def test_every_dependency_has_its_reason() -> None:
+    wanted = re.findall(r'^    "([a-z-]+)[\[>=;]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    text = (ROOT / "docs/dependencies.md").read_text()
+    assert wanted
+    assert [name for name in wanted if not re.search(rf"^\|[^|]*\b{name}\b[^|]*\|", text, re.MULTILINE)] == []
+
+
+def test_the_readme_fits_on_a_screen() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 50
+
+
+def test_every_setting_is_documented() -> None:
+    operations = (ROOT / "docs/operations.md").read_text()
+    settings = {
+        "TALLYSTICK_": ROOT / "src/tallystick/db/settings.py",
+        "TALLYSTICK_HTTP_": ROOT / "src/tallystick/http/settings.py",
+    }
+    special = {"database_url": "DATABASE_URL", "api_key": "API_KEY", "open": "--open"}
+    missing = []
+    for prefix, path in settings.items():
+        for name in re.findall(r"^    ([a-z_]+): [^=\n]+ = ", path.read_text(), re.MULTILINE):
+            wanted = special.get(name, prefix + name.upper())
+            if wanted not in operations:
+                missing.append(wanted)
+    assert missing == []

@@ -1,0 +1,85 @@
+"""What the application's database role may not do, whatever its code tries."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from tests.conftest import TestDatabase
+
+FACTS = ("ledger.journal", "ledger.entry", "ledger.refusal", "audit.event", "memory.event", "work.task", "work.outcome")
+
+
+def _refused(url: str, statement: str, refusal: type[psycopg.Error] | tuple[type[psycopg.Error], ...]) -> None:
+    with psycopg.connect(url) as connection, pytest.raises(refusal):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize("table", FACTS)
+@pytest.mark.parametrize("statement", ["update {} set {} = {}", "delete from {}", "truncate {} cascade"])
+def test_the_application_cannot_change_a_fact(database: TestDatabase, table: str, statement: str) -> None:
+    with psycopg.connect(database.owner_url) as connection:
+        row = connection.execute(
+            "select attname from pg_attribute where attrelid = %s::regclass and attnum = 2", (table,)
+        ).fetchone()
+        assert row is not None
+        column = row[0]
+    _refused(database.app_url, statement.format(table, column, column), errors.InsufficientPrivilege)
+
+
+@pytest.mark.parametrize("table", FACTS)
+def test_not_even_the_superuser_changes_a_fact_by_accident(database: TestDatabase, table: str) -> None:
+    with psycopg.connect(database.owner_url) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(f"truncate {table} cascade".encode())
+    assert caught.value.sqlstate == "TS002"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update ledger.balance set cr = cr + 100",
+        "insert into ledger.balance (account_id) values (1)",
+        "update ledger.account set status = 'open'",
+        "insert into ledger.entry values (1, 1, 1, 1, 1, 1, now())",
+        "insert into ledger.journal (id) values (1)",
+        "insert into db.claim values ('a', 'b', '', 'c', 1)",
+        "delete from db.claim",
+        "update actions.transfer set amount = 1",
+        "delete from actions.transfer",
+        "update identity.api_key set hash = ''",
+        "delete from customers.customer",
+        "create table public.mine (id int)",
+        "create schema mine",
+        "set role tallystick_owner",
+        "alter table ledger.entry disable trigger all",
+        "select pg_read_file('/etc/passwd')",
+        "copy (select 1) to program 'true'",
+    ],
+)
+def test_the_application_has_no_way_around_the_verbs(database: TestDatabase, statement: str) -> None:
+    _refused(database.app_url, statement, errors.InsufficientPrivilege)
+
+
+def test_every_function_fixes_its_search_path_and_is_closed_to_the_public(database: TestDatabase) -> None:
+    query = """
+        select p.oid::regprocedure::text, p.proconfig, has_function_privilege('public', p.oid, 'execute')
+          from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+         where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+    """
+    with psycopg.connect(database.owner_url) as connection:
+        functions = connection.execute(query).fetchall()
+    assert functions
+    for name, settings, public in functions:
+        paths = [setting for setting in settings or () if setting.startswith("search_path=")]
+        assert paths == ["search_path=pg_catalog, pg_temp"], name
+        assert not public, name
+
+
+def test_the_auditor_reads_and_never_writes(database: TestDatabase, cluster: object) -> None:
+    url = database.app_url.replace("user=tallystick_app", "user=tallystick_auditor")
+    with psycopg.connect(url) as connection:
+        connection.execute("select count(*) from ledger.entry")
+    for statement in ("insert into memory.event (agent, type, payload, created_by) values ('a', 'b', '{}', 'c')",):
+        _refused(url, statement, errors.InsufficientPrivilege)
+    _refused(url, "select hash from identity.api_key", errors.InsufficientPrivilege)

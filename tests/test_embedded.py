@@ -142,6 +142,16 @@ def test_a_server_whose_keeper_was_killed_is_taken_over(data: Path) -> None:
     wait_until(lambda: not alive(pid), "the server to stop")
 
 
+def test_leaving_just_after_the_server_was_killed_leaves_nothing_running(data: Path) -> None:
+    for _ in range(5):
+        server = EmbeddedServer(data, bin_dir=bin_dir())
+        server.start()
+        kill(postmaster(data))
+        server.stop()
+        assert keepers(data) == []
+        wait_until(lambda: not servers(data), "what the killed server left to end")
+
+
 def test_a_keeper_and_its_server_that_are_killed_come_back_while_they_are_used(data: Path) -> None:
     with EmbeddedServer(data, bin_dir=bin_dir()) as server:
         _write(server.url, 1)

@@ -212,16 +212,17 @@ class EmbeddedServer:
         lock = os.open(self._layout.users_lock, os.O_RDWR)
         try:
             deadline = time.monotonic() + 30
-            while (self._layout.cluster / "postmaster.pid").exists() and time.monotonic() < deadline:
+            while time.monotonic() < deadline:
                 # A shared lock can be had at once only while others use the server, or before the keeper has noticed.
                 if not try_exclusive(lock) and _held_by_users(lock):
                     return
                 fcntl.flock(lock, fcntl.LOCK_UN)
-                # Where the keeper was killed just before we leave, another has to stop the server.
-                self._keep()
+                if running_server(self._layout) is not None:
+                    # Where the keeper was killed just before we leave, another has to stop the server.
+                    self._keep()
+                elif not self._is_kept() and (self._keeper is None or self._keeper.poll() is not None):
+                    return
                 time.sleep(0.05)
-            while self._keeper is not None and self._keeper.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
         finally:
             os.close(lock)
 
@@ -231,6 +232,18 @@ def check_cluster(layout: Layout) -> None:
     ours = layout.initialising.exists() or (layout.cluster / "PG_VERSION").exists()
     if not ours and layout.cluster.exists() and any(layout.cluster.iterdir()):
         raise Invalid("not_a_data_folder", f"{layout.cluster} was not made by Tallystick; it is left alone")
+
+
+def running_server(layout: Layout) -> int | None:
+    """The process number of the server that runs on this folder, whoever started it."""
+    try:
+        pid = int((layout.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        folder = Path(f"/proc/{pid}/cwd").resolve()
+    except (OSError, ValueError):
+        return None
+    # A killed server leaves its file, and its number may meanwhile belong to another process.
+    return pid if b"postgres" in command and folder == layout.cluster else None
 
 
 def bundled_bin_dir() -> Path:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from tallystick.db.embedded import SUPERUSER, Layout, check_cluster, reachable_bin_dir, server_account, try_exclusive
+from tallystick.db.embedded import SUPERUSER, Layout, check_cluster, reachable_bin_dir, running_server, server_account, try_exclusive
 
 _POLL_S = 0.1
 _TRIES = 10
@@ -63,7 +63,8 @@ class Keeper:
         else:
             return
         self._prepare()
-        self._adopted = self._orphan()
+        # Another keeper, being killed, may have left its server behind.
+        self._adopted = running_server(self._layout)
         if self._adopted is None:
             self._start()
         failures: list[float] = []
@@ -130,7 +131,7 @@ class Keeper:
     def _runs(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        return self._adopted is not None and self._orphan() == self._adopted
+        return self._adopted is not None and running_server(self._layout) == self._adopted
 
     def _stop(self) -> None:
         """End every session and shut down; harder where that takes over a minute."""
@@ -144,17 +145,6 @@ class Keeper:
                 until = time.monotonic() + 1
                 while self._runs() and time.monotonic() < until:
                     time.sleep(_POLL_S / 5)
-
-    def _orphan(self) -> int | None:
-        """The server of this folder that another keeper started and, being killed, left behind."""
-        try:
-            pid = int((self._layout.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            folder = Path(f"/proc/{pid}/cwd").resolve()
-        except (OSError, ValueError):
-            return None
-        # The number may meanwhile belong to another process.
-        return pid if b"postgres" in command and folder == self._layout.cluster else None
 
     def _here(self) -> str:
         return "/proc/self/cwd" if self._account else str(self._layout.cluster)

@@ -15,7 +15,15 @@ import sys
 import time
 from pathlib import Path
 
-from tallystick.db.embedded import SUPERUSER, Layout, check_cluster, reachable_bin_dir, running_server, server_account, try_exclusive
+from tallystick.db.embedded import (
+    SUPERUSER,
+    Layout,
+    check_cluster,
+    reachable_bin_dir,
+    running_server,
+    server_account,
+    try_exclusive,
+)
 
 _POLL_S = 0.1
 _TRIES = 10

@@ -30,10 +30,10 @@ class Queries:
     files: ClassVar[list[Queries]] = []
     """Every file that was read, for the test that no statement is left over. Modules of one package may share a file."""
 
-    def __init__(self, package: str) -> None:
-        """Read `queries.sql` of `package`, usually given as `__package__`."""
+    def __init__(self, package: str, file: str = "queries.sql") -> None:
+        """Read a file of `package`, usually given as `__package__`; a large room has more than one."""
         self.package = package
-        text = files(package).joinpath("queries.sql").read_text("utf-8")
+        text = files(package).joinpath(file).read_text("utf-8")
         parts = _HEAD.split(text)[1:]
         self._sql = {name: body.strip().encode() for name, body in zip(parts[::2], parts[1::2], strict=True)}
         self._unbound = set(self._sql)

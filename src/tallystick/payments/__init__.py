@@ -1,0 +1,1 @@
+"""Money that leaves the bank or comes in: nostro accounts, external payments, reconciliation with other banks' statements."""

@@ -1,0 +1,1 @@
+"""The account's story for a period: opening balance, entries, closing balance; as JSON, CSV and camt.053."""

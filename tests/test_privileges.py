@@ -8,7 +8,21 @@ from psycopg import errors
 
 from tests.conftest import TestDatabase
 
-FACTS = ("ledger.journal", "ledger.entry", "ledger.refusal", "audit.event", "memory.event", "work.task", "work.outcome")
+FACTS = (
+    "ledger.asset",
+    "ledger.account",
+    "ledger.account_change",
+    "ledger.journal",
+    "ledger.entry",
+    "ledger.hold",
+    "ledger.hold_change",
+    "ledger.refusal",
+    "ledger.closed_period",
+    "audit.event",
+    "memory.event",
+    "work.task",
+    "work.outcome",
+)
 
 
 def _refused(url: str, statement: str, refusal: type[psycopg.Error] | tuple[type[psycopg.Error], ...]) -> None:
@@ -40,7 +54,10 @@ def test_not_even_the_superuser_changes_a_fact_by_accident(database: TestDatabas
     [
         "update ledger.balance set cr = cr + 100",
         "insert into ledger.balance (account_id) values (1)",
-        "update ledger.account set status = 'open'",
+        "update ledger.balance set status = 'open'",
+        "insert into ledger.hold (id) values (1)",
+        "delete from ledger.open_hold",
+        "insert into ledger.closed_period (n) values (1)",
         "insert into ledger.entry values (1, 1, 1, 1, 1, 1, now())",
         "insert into ledger.journal (id) values (1)",
         "insert into db.claim values ('a', 'b', '', 'c', 1)",

@@ -40,8 +40,9 @@ def test_every_query_is_prepared_and_its_columns_are_the_fields_of_its_rows(conn
 def test_no_statement_is_left_over() -> None:
     unbound: dict[str, frozenset[str]] = {}
     for file in Queries.files:
-        unbound[file.package] = unbound.get(file.package, file.unbound) & file.unbound
-    assert {package: sorted(names) for package, names in unbound.items() if names} == {}
+        place = f"{file.package}/{file.file}"
+        unbound[place] = unbound.get(place, file.unbound) & file.unbound
+    assert {place: sorted(names) for place, names in unbound.items() if names} == {}
 
 
 def test_every_query_has_a_line_that_says_what_it_does() -> None:

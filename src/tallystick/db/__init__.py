@@ -1,5 +1,6 @@
 """The database: pool and transactions, named SQL, idempotency claims, errors, migrations, the embedded server."""
 
+from tallystick.db.arrays import bigints, byteas, integers, sparse, texts
 from tallystick.db.bell import Bell, listen
 from tallystick.db.claims import Claimed, Key, claim, claim_one, claimed, key_reused
 from tallystick.db.embedded import EmbeddedServer
@@ -20,13 +21,18 @@ __all__ = [
     "Query",
     "ReadTx",
     "Tx",
+    "bigints",
+    "byteas",
     "check_revision",
     "claim",
     "claim_one",
     "claimed",
     "head_revision",
+    "integers",
     "key_reused",
     "listen",
     "migrate",
     "schema_revision",
+    "sparse",
+    "texts",
 ]

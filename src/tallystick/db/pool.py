@@ -76,6 +76,12 @@ class Tx(ReadTx):
         cursor = await self._connection.execute(query.statement, parameters)
         return cursor.rowcount
 
+    @asynccontextmanager
+    async def rehearsal(self) -> AsyncIterator[None]:
+        """What happens within is undone at its end, locks included; its results are what they would have been."""
+        async with self._connection.transaction(force_rollback=True):
+            yield
+
 
 class Database:
     """A process's connections: one pool, bounded waits, the application's role on every connection."""
@@ -165,6 +171,7 @@ def session_options(settings: DatabaseSettings) -> str:
             "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
             "synchronous_commit": "on",
             "timezone": "UTC",
+            "client_encoding": "UTF8",
             "search_path": "pg_catalog,pg_temp",
         }.items()
     )

@@ -33,6 +33,7 @@ class Queries:
     def __init__(self, package: str, file: str = "queries.sql") -> None:
         """Read a file of `package`, usually given as `__package__`; a large room has more than one."""
         self.package = package
+        self.file = file
         text = files(package).joinpath(file).read_text("utf-8")
         parts = _HEAD.split(text)[1:]
         self._sql = {name: body.strip().encode() for name, body in zip(parts[::2], parts[1::2], strict=True)}

@@ -12,6 +12,8 @@ from tallystick.kit import Asset
 
 AccountKind = Literal["customer", "internal"]
 AccountStatus = Literal["open", "frozen", "closed"]
+Mode = Literal["independent", "atomic"]
+"""Whether each thing of a batch has its own result, or one refusal refuses them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,33 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountChange:
+    """A status and floor that an account had from `changed_at` on, and who gave it them; the first is that of its opening."""
+
+    n: int
+    status: str
+    floor: int | None
+    actor: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition on an account just before a journal is posted: at least so much available, or so many entries, or both."""
+
+    account_id: int
+    available: int | None = None
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Journal:
     """A set of entries to post whole or not at all: `(account id, amount)` each, summing to zero per asset.
 
     With `key` the journal is posted once: the same call again answers as the first did. `effective_at` is when the business
-    happened; `None` means when it is posted. `ref_id` is the thing of `kind` that the journal is for.
+    happened; `None` means when it is posted. `ref_id` is the thing of `kind` that the journal is for. With `hold_id` it
+    captures what it takes from that hold's account, and if `final` frees what remains of the hold. With `reverses` it takes
+    back, account by account, some or all of what that journal did. It is posted only where every guard holds.
     """
 
     kind: str
@@ -96,6 +120,136 @@ class Journal:
     approval_id: int | None = None
     effective_at: datetime | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    reverses: int | None = None
+    hold_id: int | None = None
+    final: bool = False
+    guards: Sequence[Guard] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """A journal to take back: whole, or `amount` of it where it moved money between two accounts, or by `entries`."""
+
+    journal_id: int
+    actor: str
+    amount: int | None = None
+    entries: Sequence[tuple[int, int]] | None = None
+    key: str | None = None
+    ref_id: int | None = None
+    on_behalf_of: str | None = None
+    task_id: int | None = None
+    approval_id: int | None = None
+    effective_at: datetime | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a journal did to one account, net."""
+
+    journal_id: int
+    kind: str
+    reverses: int | None
+    account_id: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewHold:
+    """Money to set aside on an account (minor units, above zero), until `expires_at`, for `expires_in_s`, or until resolved."""
+
+    account_id: int
+    amount: int
+    actor: str
+    kind: str = "hold"
+    key: str | None = None
+    ref_id: int | None = None
+    on_behalf_of: str | None = None
+    task_id: int | None = None
+    approval_id: int | None = None
+    expires_at: datetime | None = None
+    expires_in_s: int | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What became of one hold of a batch: its id, or the code of the refusal. `replayed`: an earlier call's answer."""
+
+    ord: int
+    hold_id: int | None
+    refusal: str | None
+    replayed: bool
+    placed_at: datetime | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A hold to give back, or what remains of it."""
+
+    hold_id: int
+    actor: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What became of one release of a batch: the hold's id, or the code of the refusal."""
+
+    ord: int
+    hold_id: int | None
+    refusal: str | None
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold as it stands: `open`, `captured`, `released` or `expired`. `remaining` is what it still binds."""
+
+    id: int
+    account_id: int
+    account: str
+    asset: str
+    scale: int
+    kind: str
+    ref_id: int | None
+    actor: str
+    amount: int
+    captured: int
+    remaining: int
+    status: str
+    placed_at: datetime
+    expires_at: datetime | None
+    meta: Mapping[str, Any] | None
+
+    @property
+    def unit(self) -> Asset:
+        return Asset(self.asset, self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldChange:
+    """What became of a hold: `taken` was posted by a capture, `freed` became available again."""
+
+    n: int
+    kind: str
+    taken: int
+    freed: int
+    journal_id: int | None
+    actor: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LockedBalance:
+    """A balance that this transaction has locked, so that it stays what it is until it ends."""
+
+    account_id: int
+    status: str
+    posted: int
+    held: int
+    floor: int | None
 
 
 @dataclass(frozen=True, slots=True)

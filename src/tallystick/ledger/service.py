@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 
 from tallystick.db import ReadTx, Tx
@@ -10,19 +13,25 @@ from tallystick.kit import Asset, Conflict, Invalid, NotFound, check_name
 from tallystick.ledger import store
 from tallystick.ledger.model import (
     Account,
+    AccountChange,
     AccountRef,
     AccountSpec,
     AccountStatus,
     Entry,
     Journal,
+    LockedBalance,
+    Mode,
     OpenedAccount,
+    Original,
     Posted,
+    Reversal,
     TrialBalance,
 )
 
 MAX_BATCH = 8192
 MAX_ENTRIES = 65_536
 _NEWEST = 2**63 - 1
+_NEWEST_CHANGE = 2**31 - 1
 _CHANGES: dict[str, frozenset[str]] = {
     "open": frozenset({"frozen", "closed"}),
     "frozen": frozenset({"open", "closed"}),
@@ -30,53 +39,148 @@ _CHANGES: dict[str, frozenset[str]] = {
 }
 
 
-async def post(tx: Tx, journals: Sequence[Journal]) -> list[Posted]:
+async def post(tx: Tx, journals: Sequence[Journal], *, mode: Mode = "independent", dry_run: bool = False) -> list[Posted]:
     """Post a batch: each journal whole or not at all, one answer each, in order; at most 8,192 journals.
 
-    A refusal (`insufficient_funds`, `account_closed`, `account_frozen`, `unbalanced`, `too_few_entries`, `unknown_account`,
-    `amount_out_of_range`, `key_reused`) is an answer, changes nothing, and is remembered under the journal's key. The floor of
-    an account holds after every journal of the batch, in order. Locks claims and balances, in the order of the house.
+    A refusal (the list stands in repeatable/20_post.sql and docs/ledger.md) is an answer, changes nothing, and is remembered
+    under the journal's key. The floor of an account holds after every journal of the batch, in order. In mode `atomic` one
+    refusal refuses them all (`batch_refused`). A `dry_run` answers as the batch would be answered now, and changes nothing,
+    keys included. Locks the mark of closed periods, claims and balances, in the order of the house.
     """
     if not journals:
         return []
     if len(journals) > MAX_BATCH or sum(len(journal.entries) for journal in journals) > MAX_ENTRIES:
         raise Invalid("batch_too_large", f"a batch may hold {MAX_BATCH} journals and {MAX_ENTRIES} entries")
-    return await store.post(tx, journals)
+    if any(journal.reverses is not None and journal.hold_id is not None for journal in journals):
+        raise Invalid("reversal_of_a_hold", "a journal either takes another back or captures a hold")
+    if not dry_run:
+        return await store.post(tx, journals, atomic=mode == "atomic")
+    async with tx.rehearsal():
+        answers = await store.post(tx, journals, atomic=mode == "atomic")
+    return [answer if answer.replayed else replace(answer, journal_id=None, posted_at=None) for answer in answers]
 
 
-async def open_accounts(tx: Tx, specs: Sequence[AccountSpec]) -> list[OpenedAccount]:
+async def reverse(tx: Tx, reversals: Sequence[Reversal], *, mode: Mode = "independent", dry_run: bool = False) -> list[Posted]:
+    """Take journals back, wholly or in part, by journals that say so; the originals stay as they are.
+
+    In sum, and account by account, a journal is taken back once (`reversal_exceeded`, `reversal_mismatch`); a reversal itself
+    is not taken back (`not_reversible`). Refuses with `Invalid` (`ambiguous_part`) a part given as an amount where the journal
+    moved money between more than two accounts, and (`amount_not_positive`) one that is not above zero.
+    """
+    originals: dict[int, list[Original]] = defaultdict(list)
+    for original in await store.originals(tx, sorted({reversal.journal_id for reversal in reversals})):
+        originals[original.journal_id].append(original)
+    journals = [_reversing(reversal, originals[reversal.journal_id]) for reversal in reversals]
+    return await post(tx, journals, mode=mode, dry_run=dry_run)
+
+
+def _reversing(reversal: Reversal, originals: Sequence[Original]) -> Journal:
+    return Journal(
+        kind="reversal",
+        entries=reversal.entries if reversal.entries is not None else _taking_back(reversal.amount, originals),
+        actor=reversal.actor,
+        key=reversal.key,
+        ref_id=reversal.ref_id,
+        on_behalf_of=reversal.on_behalf_of,
+        task_id=reversal.task_id,
+        approval_id=reversal.approval_id,
+        effective_at=reversal.effective_at,
+        meta=reversal.meta,
+        reverses=reversal.journal_id,
+    )
+
+
+def _taking_back(amount: int | None, originals: Sequence[Original]) -> list[tuple[int, int]]:
+    moved = [original for original in originals if original.amount]
+    if amount is None or not moved:
+        return [(original.account_id, -original.amount) for original in moved]
+    if amount <= 0:
+        raise Invalid("amount_not_positive", "the part of a journal to take back is an amount above zero")
+    if len(moved) != 2:
+        raise Invalid("ambiguous_part", "the journal moved money between more than two accounts: name the entries to post")
+    return [(original.account_id, -amount if original.amount > 0 else amount) for original in moved]
+
+
+async def open_accounts(tx: Tx, specs: Sequence[AccountSpec], *, actor: str = "bank") -> list[OpenedAccount]:
     """Open accounts, or find those that exist under the name; one answer each, in order.
 
     Refuses with `Conflict` (`account_exists`) where an account of that name holds another asset or is of another kind.
     """
     for spec in specs:
         check_name(spec.name, "an account's name")
-    opened = await store.open_accounts(tx, specs)
+    opened = await store.open_accounts(tx, specs, actor=actor)
     for spec, account in zip(specs, opened, strict=True):
         if (account.asset, account.kind) != (spec.asset, spec.kind):
             raise Conflict("account_exists", f"{spec.name} exists as a {account.kind} account in {account.asset}")
     return opened
 
 
-async def set_status(tx: Tx, name: str, status: AccountStatus) -> Account:
-    """Freeze, reopen or close an account. Closing needs a balance of zero (`account_not_empty`) and is for good."""
+async def set_status(tx: Tx, name: str, status: AccountStatus, *, actor: str = "bank") -> Account:
+    """Freeze, reopen or close an account. Closing needs a balance of zero (`account_not_empty`) and is for good.
+
+    A frozen account neither gives nor takes, and no money is set aside on it; what is held on it stays held.
+    """
+    (ref,) = await _references(tx, [name])
+    (locked,) = await lock(tx, [ref.id])
+    if locked.status != status:
+        if status not in _CHANGES[locked.status]:
+            raise Conflict("impossible_transition", f"an account that is {locked.status} does not become {status}")
+        if status == "closed" and (locked.posted or locked.held):
+            raise Conflict("account_not_empty", "an account is closed when it holds nothing")
+        await store.set_statuses(tx, [(ref.id, status)], actor=actor)
+    return await account(tx, name)
+
+
+async def set_floor(tx: Tx, name: str, floor: int | None, *, actor: str = "bank") -> Account:
+    """Set how far down (minor units) an account's available balance may be taken; `None` is no floor.
+
+    A floor above what is available takes nothing back: the account gives nothing more until it is above it again, and what is
+    paid in is never stopped. An account of a customer always has a floor (`Invalid` `floor_needed`).
+    """
     found = await account(tx, name)
-    if found.status == status:
-        return found
-    if status not in _CHANGES[found.status]:
-        raise Conflict("impossible_transition", f"an account that is {found.status} does not become {status}")
-    if not await store.set_status(tx, found.id, old=found.status, new=status):
-        raise Conflict("concurrent_change", "the account changed at the same moment")
-    changed = await account(tx, name)
-    # The lock of the balance is ours by now, so what it holds stays so until we commit.
-    if status == "closed" and (changed.posted or changed.held):
-        raise Conflict("account_not_empty", "an account is closed when it holds nothing")
-    return changed
+    if floor is None and found.kind == "customer":
+        raise Invalid("floor_needed", "an account of a customer always has a floor")
+    await store.set_floors(tx, [(found.id, floor)], actor=actor)
+    return await account(tx, name)
 
 
-async def lower_floors(tx: Tx, floors: Sequence[tuple[int, int]]) -> int:
+async def lower_floors(tx: Tx, floors: Sequence[tuple[int, int]], *, actor: str = "bank") -> int:
     """Let accounts (`(id, floor)`, minor units) go further down; the number whose floor changed."""
-    return await store.lower_floors(tx, floors)
+    locked = {balance.account_id: balance.floor for balance in await lock(tx, [id for id, _ in floors])}
+    lower = [(id, floor) for id, floor in floors if (known := locked.get(id)) is not None and floor < known]
+    return len(await store.set_floors(tx, lower, actor=actor)) if lower else 0
+
+
+async def lock(tx: Tx, account_ids: Sequence[int]) -> list[LockedBalance]:
+    """Lock the balances of accounts, in id order, so that they stay what they are until this transaction ends.
+
+    It may go before `post`, where a rule has to read facts first; claims are taken before any balance is locked.
+    """
+    return await store.lock(tx, account_ids)
+
+
+async def account_changes(tx: ReadTx, account_id: int, *, before: int | None = None, limit: int = 50) -> list[AccountChange]:
+    """A page of the statuses and floors that an account had, newest first, below the number `before`."""
+    return await store.account_changes(tx, account_id, before=before or _NEWEST_CHANGE, limit=limit)
+
+
+async def close_period(tx: Tx, until: datetime, *, actor: str) -> datetime:
+    """Close the books up to a time: from then on nothing is posted with an effective date before it.
+
+    Waits for whoever is posting, and they wait for this transaction. Refuses with `Invalid` (`period_not_over`) a time to
+    come, with `Conflict` (`period_closed`) a time up to which the books are closed already.
+    """
+    if await store.close_period(tx, until, actor=actor) is not None:
+        return until
+    known = await store.closed_until(tx)
+    if known is not None and until <= known:
+        raise Conflict("period_closed", f"the books are closed up to {known.isoformat()} already")
+    raise Invalid("period_not_over", "only a time that is over can be closed")
+
+
+async def closed_until(tx: ReadTx) -> datetime | None:
+    """Up to when the books are closed; `None` where they never were."""
+    return await store.closed_until(tx)
 
 
 async def account(tx: ReadTx, name: str) -> Account:
@@ -95,6 +199,14 @@ async def resolve(tx: ReadTx, names: Iterable[str]) -> dict[str, Account]:
 async def references(tx: ReadTx, names: Iterable[str]) -> dict[str, AccountRef]:
     """What never changes of the accounts of those names that exist; cheaper than `resolve`."""
     return {found.name: found for found in await store.references_by_name(tx, sorted(set(names)))}
+
+
+async def _references(tx: ReadTx, names: Sequence[str]) -> list[AccountRef]:
+    found = await references(tx, names)
+    for name in names:
+        if name not in found:
+            raise unknown_account(name)
+    return [found[name] for name in names]
 
 
 async def accounts(

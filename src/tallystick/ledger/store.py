@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
-from tallystick.db import Queries, ReadTx, Tx
+from tallystick.db import Queries, ReadTx, Tx, bigints, byteas, integers, sparse, texts
 from tallystick.kit import Asset, digest, dumps
-from tallystick.ledger.model import Account, AccountRef, AccountSpec, Entry, Journal, OpenedAccount, Posted, TrialBalance
+from tallystick.ledger.model import (
+    Account,
+    AccountChange,
+    AccountRef,
+    AccountSpec,
+    Entry,
+    Hold,
+    HoldChange,
+    Journal,
+    LockedBalance,
+    NewHold,
+    OpenedAccount,
+    Original,
+    Placed,
+    Posted,
+    Release,
+    Released,
+    TrialBalance,
+)
 
 _queries = Queries(__package__)
 _POST = _queries.bind("post", Posted)
+_PLACE_HOLDS = _queries.bind("place_holds", Placed)
+_RELEASE_HOLDS = _queries.bind("release_holds", Released)
+_EXPIRE_HOLDS = _queries.bind("expire_holds", int)
+_HOLDS = _queries.bind("holds", Hold)
+_HOLD_CHANGES = _queries.bind("hold_changes", HoldChange)
+_ORIGINALS = _queries.bind("originals", Original)
 _OPEN_ACCOUNTS = _queries.bind("open_accounts", OpenedAccount)
-_SET_STATUS = _queries.bind("set_status", int)
-_LOWER_FLOORS = _queries.bind("lower_floors", int)
+_CHANGE_ACCOUNTS = _queries.bind("change_accounts", int)
+_ACCOUNT_CHANGES = _queries.bind("account_changes", AccountChange)
+_LOCK = _queries.bind("lock", LockedBalance)
+_CLOSE_PERIOD = _queries.bind("close_period", datetime)
+_CLOSED_UNTIL = _queries.bind("closed_until", datetime)
 _ACCOUNTS_BY_NAME = _queries.bind("accounts_by_name", Account)
 _REFERENCES_BY_NAME = _queries.bind("references_by_name", AccountRef)
 _ACCOUNTS_AFTER = _queries.bind("accounts_after", Account)
@@ -23,25 +51,34 @@ _ASSETS = _queries.bind("assets", Asset)
 _TRIAL_BALANCE = _queries.bind("trial_balance", TrialBalance)
 
 
-async def post(tx: Tx, journals: Sequence[Journal]) -> list[Posted]:
+async def post(tx: Tx, journals: Sequence[Journal], *, atomic: bool) -> list[Posted]:
     entries = [(place, account, amount) for place, journal in enumerate(journals, 1) for account, amount in journal.entries]
+    guards = [(place, guard) for place, journal in enumerate(journals, 1) for guard in journal.guards]
+    keyed = any(journal.key is not None for journal in journals)
     return await tx.all(
         _POST,
         {
-            "scopes": [journal.actor for journal in journals],
-            "keys": [journal.key for journal in journals],
-            "hashes": [_hash(journal) if journal.key is not None else None for journal in journals],
-            "kinds": [journal.kind for journal in journals],
-            "ref_ids": [journal.ref_id for journal in journals],
-            "actors": [journal.actor for journal in journals],
-            "on_behalf_of": [journal.on_behalf_of for journal in journals],
-            "task_ids": [journal.task_id for journal in journals],
-            "approval_ids": [journal.approval_id for journal in journals],
-            "effective_at": [journal.effective_at for journal in journals],
-            "metas": [dumps(journal.meta).decode() if journal.meta else None for journal in journals],
-            "entry_journals": [place for place, _, _ in entries],
-            "entry_accounts": [account for _, account, _ in entries],
-            "entry_amounts": [amount for _, _, amount in entries],
+            "keys": texts([journal.key for journal in journals]) if keyed else None,
+            "hashes": byteas([None if journal.key is None else _hash(journal) for journal in journals]) if keyed else None,
+            "kinds": texts([journal.kind for journal in journals]),
+            "ref_ids": sparse([journal.ref_id for journal in journals]),
+            "actors": texts([journal.actor for journal in journals]),
+            "on_behalf_of": sparse([journal.on_behalf_of for journal in journals]),
+            "task_ids": sparse([journal.task_id for journal in journals]),
+            "approval_ids": sparse([journal.approval_id for journal in journals]),
+            "effective_at": sparse([journal.effective_at for journal in journals]),
+            "metas": sparse([dumps(journal.meta).decode() if journal.meta else None for journal in journals]),
+            "reverses": sparse([journal.reverses for journal in journals]),
+            "hold_ids": sparse([journal.hold_id for journal in journals]),
+            "finals": sparse([journal.final or None for journal in journals]),
+            "entry_journals": integers([place for place, _, _ in entries]),
+            "entry_accounts": bigints([account for _, account, _ in entries]),
+            "entry_amounts": bigints([amount for _, _, amount in entries]),
+            "guard_journals": [place for place, _ in guards] or None,
+            "guard_accounts": [guard.account_id for _, guard in guards] or None,
+            "guard_available": [guard.available for _, guard in guards] or None,
+            "guard_seqs": [guard.seq for _, guard in guards] or None,
+            "atomic": atomic,
         },
     )
 
@@ -54,11 +91,89 @@ def _hash(journal: Journal) -> bytes:
         journal.on_behalf_of,
         journal.effective_at,
         dict(journal.meta),
+        journal.reverses,
+        journal.hold_id,
+        journal.final,
+        [[guard.account_id, guard.available, guard.seq] for guard in journal.guards],
     ]
     return digest(facts)
 
 
-async def open_accounts(tx: Tx, specs: Sequence[AccountSpec]) -> list[OpenedAccount]:
+async def place_holds(tx: Tx, holds: Sequence[NewHold], *, atomic: bool) -> list[Placed]:
+    return await tx.all(
+        _PLACE_HOLDS,
+        {
+            "keys": [hold.key for hold in holds],
+            "hashes": [None if hold.key is None else _hold_hash(hold) for hold in holds],
+            "accounts": [hold.account_id for hold in holds],
+            "amounts": [hold.amount for hold in holds],
+            "kinds": [hold.kind for hold in holds],
+            "ref_ids": [hold.ref_id for hold in holds],
+            "actors": [hold.actor for hold in holds],
+            "on_behalf_of": [hold.on_behalf_of for hold in holds],
+            "task_ids": [hold.task_id for hold in holds],
+            "approval_ids": [hold.approval_id for hold in holds],
+            "expires_at": [hold.expires_at for hold in holds],
+            "expires_in_s": [hold.expires_in_s for hold in holds],
+            "metas": [dumps(hold.meta).decode() if hold.meta else None for hold in holds],
+            "atomic": atomic,
+        },
+    )
+
+
+def _hold_hash(hold: NewHold) -> bytes:
+    facts: list[Any] = [
+        hold.account_id,
+        hold.amount,
+        hold.kind,
+        hold.ref_id,
+        hold.on_behalf_of,
+        hold.expires_at,
+        hold.expires_in_s,
+        dict(hold.meta),
+    ]
+    return digest(facts)
+
+
+async def release_holds(tx: Tx, releases: Sequence[Release], *, atomic: bool) -> list[Released]:
+    return await tx.all(
+        _RELEASE_HOLDS,
+        {
+            "keys": [release.key for release in releases],
+            "hashes": [None if release.key is None else digest([release.hold_id]) for release in releases],
+            "hold_ids": [release.hold_id for release in releases],
+            "actors": [release.actor for release in releases],
+            "atomic": atomic,
+        },
+    )
+
+
+async def expire_holds(tx: Tx, *, limit: int) -> int:
+    return await tx.single(_EXPIRE_HOLDS, {"limit": limit})
+
+
+async def holds(
+    tx: ReadTx, *, account_id: int | None, ids: Sequence[int] | None, open_only: bool, before: int, limit: int
+) -> list[Hold]:
+    parameters = {
+        "account_id": account_id,
+        "ids": None if ids is None else list(ids),
+        "open_only": open_only,
+        "before": before,
+        "limit": limit,
+    }
+    return await tx.all(_HOLDS, parameters)
+
+
+async def hold_changes(tx: ReadTx, hold_id: int) -> list[HoldChange]:
+    return await tx.all(_HOLD_CHANGES, {"hold_id": hold_id})
+
+
+async def originals(tx: ReadTx, journal_ids: Sequence[int]) -> list[Original]:
+    return await tx.all(_ORIGINALS, {"journal_ids": list(journal_ids)})
+
+
+async def open_accounts(tx: Tx, specs: Sequence[AccountSpec], *, actor: str) -> list[OpenedAccount]:
     return await tx.all(
         _OPEN_ACCOUNTS,
         {
@@ -66,18 +181,45 @@ async def open_accounts(tx: Tx, specs: Sequence[AccountSpec]) -> list[OpenedAcco
             "assets": [spec.asset for spec in specs],
             "kinds": [spec.kind for spec in specs],
             "floors": [spec.floor for spec in specs],
+            "actor": actor,
         },
     )
 
 
-async def set_status(tx: Tx, account_id: int, *, old: str, new: str) -> bool:
-    return await tx.one(_SET_STATUS, {"account_id": account_id, "old": old, "new": new}) is not None
+async def set_statuses(tx: Tx, statuses: Sequence[tuple[int, str]], *, actor: str) -> list[int]:
+    parameters = {
+        "account_ids": [account for account, _ in statuses],
+        "statuses": [status for _, status in statuses],
+        "floors": None,
+        "actor": actor,
+    }
+    return await tx.all(_CHANGE_ACCOUNTS, parameters)
 
 
-async def lower_floors(tx: Tx, floors: Sequence[tuple[int, int]]) -> int:
-    return await tx.single(
-        _LOWER_FLOORS, {"account_ids": [account for account, _ in floors], "floors": [floor for _, floor in floors]}
-    )
+async def set_floors(tx: Tx, floors: Sequence[tuple[int, int | None]], *, actor: str) -> list[int]:
+    parameters = {
+        "account_ids": [account for account, _ in floors],
+        "statuses": None,
+        "floors": [floor for _, floor in floors],
+        "actor": actor,
+    }
+    return await tx.all(_CHANGE_ACCOUNTS, parameters)
+
+
+async def account_changes(tx: ReadTx, account_id: int, *, before: int, limit: int) -> list[AccountChange]:
+    return await tx.all(_ACCOUNT_CHANGES, {"account_id": account_id, "before": before, "limit": limit})
+
+
+async def lock(tx: Tx, account_ids: Sequence[int]) -> list[LockedBalance]:
+    return await tx.all(_LOCK, {"account_ids": list(account_ids)})
+
+
+async def close_period(tx: Tx, until: datetime, *, actor: str) -> datetime | None:
+    return await tx.one(_CLOSE_PERIOD, {"until": until, "actor": actor})
+
+
+async def closed_until(tx: ReadTx) -> datetime | None:
+    return await tx.one(_CLOSED_UNTIL)
 
 
 async def accounts_by_name(tx: ReadTx, names: Sequence[str]) -> list[Account]:

@@ -31,3 +31,16 @@ begin
 end
 $$;
 revoke all on function db.refuse_change() from public;
+
+-- A trigger for tables of facts that carry a digest: SHA-256 over the row in its binary form, the digest itself null. Whoever
+-- changes a value later, by whatever way, leaves a row that does not agree with its digest.
+create function db.digest_row() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    new.digest := null;
+    new.digest := sha256(record_send(new));
+    return new;
+end
+$$;

@@ -11,7 +11,7 @@ select c.id, c.name as customer_id, c.full_name, c.birth_date, c.sex, c.region, 
  cross join (values (true)) as read_only (so);
 
 create view public.accounts as
-select a.id, a.name as account_id, c.name as customer_id, a.asset as currency, a.status,
+select a.id, a.name as account_id, c.name as customer_id, a.asset as currency, b.status,
        round((b.cr - b.dr)::numeric * (10::numeric ^ (-s.scale)), s.scale) as balance, a.opened_at as created_at
   from ledger.account a
   join ledger.balance b on b.account_id = a.id

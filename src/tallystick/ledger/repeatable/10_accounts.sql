@@ -1,5 +1,6 @@
 -- ledger.open_accounts: open accounts by name; one that exists keeps what it is. Rows come back for all, in order.
-create or replace function ledger.open_accounts(p_name text[], p_asset text[], p_kind text[], p_floor bigint[])
+drop function if exists ledger.open_accounts(text[], text[], text[], bigint[]);
+create or replace function ledger.open_accounts(p_name text[], p_asset text[], p_kind text[], p_floor bigint[], p_actor text)
 returns table (ord integer, id bigint, asset text, kind text, opened boolean)
 language plpgsql
 security definer
@@ -16,15 +17,20 @@ begin
           from unnest(p_name, p_asset, p_kind) as u (name, asset, kind)
          order by u.name
             on conflict (name) do nothing
-        returning id, name
+        returning id, name, asset
     ), balances as (
-        insert into ledger.balance (account_id, floor)
-        select m.id, u.floor
+        insert into ledger.balance (account_id, asset, floor)
+        select m.id, m.asset, u.floor
           from made m
           join unnest(p_name, p_floor) as u (name, floor) on u.name = m.name
+        returning account_id, status, floor
+    ), changes as (
+        insert into ledger.account_change (account_id, n, status, floor, actor)
+        select b.account_id, 1, b.status, b.floor, p_actor
+          from balances b
         returning account_id
     )
-    select array_agg(b.account_id) into v_opened from balances b;
+    select array_agg(c.account_id) into v_opened from changes c;
 
     return query
     select u.ord::integer, a.id, a.asset, a.kind, coalesce(a.id = any (v_opened), false)
@@ -34,36 +40,67 @@ begin
 end
 $$;
 
--- ledger.set_status: compare and set; no row means that the account is not there or was in another state.
-create or replace function ledger.set_status(p_account_id bigint, p_from text, p_to text) returns setof bigint
+-- ledger.change_accounts: set status and floor of accounts, each as given, and put every change on record. Where p_status or
+-- p_floor is null as a whole, that stays as it is. Postings decide under the lock of the balance, so it changes under that
+-- lock. Rows come back for the accounts that changed.
+create or replace function ledger.change_accounts(p_account_id bigint[], p_status text[], p_floor bigint[], p_actor text)
+returns setof bigint
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    -- Postings decide on the status under the lock of the balance, so it changes under that lock.
-    perform from ledger.balance b where b.account_id = p_account_id for no key update;
+    -- Balances are locked in id order, so that two batches cannot deadlock.
+    perform from ledger.balance b where b.account_id = any (p_account_id) order by b.account_id for no key update;
     return query
-    update ledger.account a set status = p_to where a.id = p_account_id and a.status = p_from returning a.id;
+    with changed as (
+        update ledger.balance b
+           set status = case when p_status is null then b.status else u.status end,
+               floor = case when p_floor is null then b.floor else u.floor end
+          from unnest(p_account_id, p_status, p_floor) as u (account_id, status, floor)
+         where b.account_id = u.account_id
+           and ((p_status is not null and b.status <> u.status) or (p_floor is not null and b.floor is distinct from u.floor))
+        returning b.account_id, b.status, b.floor
+    )
+    insert into ledger.account_change (account_id, n, status, floor, actor)
+    select c.account_id, (select max(a.n) + 1 from ledger.account_change a where a.account_id = c.account_id), c.status, c.floor, p_actor
+      from changed c
+    returning account_id;
 end
 $$;
+drop function if exists ledger.set_status(bigint, text, text);
+drop function if exists ledger.lower_floors(bigint[], bigint[]);
 
--- ledger.lower_floors: let accounts go further down; a floor that is lower already stays. Returns how many changed.
-create or replace function ledger.lower_floors(p_account_id bigint[], p_floor bigint[]) returns integer
+-- ledger.close_period: close the books up to a time. Whoever posts shares the lock, so that all that were posting have
+-- committed by now, and who posts from now on sees the mark. Returns null where that time is over but closed already.
+create or replace function ledger.close_period(p_until timestamptz, p_actor text) returns timestamptz
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_changed integer;
+    v_last ledger.closed_period%rowtype;
 begin
-    -- Balances are locked in id order, so that two batches cannot deadlock.
-    perform from ledger.balance b where b.account_id = any (p_account_id) order by b.account_id for no key update;
-    update ledger.balance b
-       set floor = u.floor
-      from unnest(p_account_id, p_floor) as u (account_id, floor)
-     where b.account_id = u.account_id and u.floor < b.floor;
-    get diagnostics v_changed = row_count;
-    return v_changed;
+    perform pg_advisory_xact_lock(7331003);
+    select * into v_last from ledger.closed_period c order by c.n desc limit 1;
+    if p_until > clock_timestamp() or p_until <= v_last.closed_until then
+        return null;
+    end if;
+    insert into ledger.closed_period (n, closed_until, actor) values (coalesce(v_last.n, 0) + 1, p_until, p_actor);
+    return p_until;
 end
+$$;
+
+-- ledger.lock: lock balances, in id order, so that two calls cannot deadlock, and read them under the lock.
+create or replace function ledger.lock(p_account_id bigint[])
+returns table (account_id bigint, status text, posted bigint, held bigint, floor bigint)
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select b.account_id, b.status, b.cr - b.dr, b.held, b.floor
+      from ledger.balance b
+     where b.account_id = any (p_account_id)
+     order by b.account_id
+       for no key update;
 $$;

@@ -12,7 +12,7 @@ from tallystick.kit import Invalid, NotFound, check_name
 
 _PREFIX = "ts_"
 _PREFIX_LENGTH = 10
-_RESERVED = frozenset({"bootstrap", "demo", "settlement-agent", "tallystick", "import"})
+_RESERVED = frozenset({"bootstrap", "demo", "end-of-day", "settlement-agent", "tallystick", "import"})
 _RESERVED_BEGINNINGS = ("import:", "operator:", "demo:", "worker@")
 
 _queries = Queries(__package__)

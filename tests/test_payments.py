@@ -525,7 +525,7 @@ _STEP = st.tuples(
 
 
 @hypothesis.given(steps=st.lists(_STEP, max_size=40))
-@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=15, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 async def test_the_money_is_where_the_statuses_say(db: Database, steps: list[tuple[str, int, int]]) -> None:
     async with db.write() as tx:
         await ledger.open_accounts(tx, [ledger.AccountSpec("BANK", "CZK", "internal", None)])

@@ -15,6 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick.http.problems import REQUEST_ID, problem
 
+EXTEND = "tallystick.extend"
+"""Where the scope of a request keeps what gives it its time anew: a long answer has that time for each piece."""
+
 _log = logging.getLogger(__name__)
 _ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type"})
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -54,7 +57,8 @@ class Envelope:
             if announced > self._max_body_bytes:
                 await self._too_large(request_id)(scope, receive, send_framed)
                 return
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                scope[EXTEND] = lambda: deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
                 await self._app(scope, _bounded(receive, self._max_body_bytes), send_framed)
         except TimeoutError:
             _log.warning("request %s took over %s s", request_id, self._timeout_s)

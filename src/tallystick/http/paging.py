@@ -25,28 +25,37 @@ Cursor = Annotated[str | None, Query(description="`next_cursor` of the page befo
 
 def bound_of(cursor: str | None, kind: str) -> int | None:
     """Where the page begins; `None` for the first. Refuses with `Invalid` (`cursor_malformed`) what no list of `kind` gave."""
+    bounds = bounds_of(cursor, kind, 1)
+    return None if bounds is None else bounds[0]
+
+
+def bounds_of(cursor: str | None, kind: str, count: int) -> list[int] | None:
+    """As `bound_of`, of a list whose pages begin where `count` numbers say."""
     if cursor is None:
         return None
     try:
         if len(cursor) > _MAX_CURSOR:
             raise ValueError
-        version, of_kind, bound = loads(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
+        version, of_kind, *bounds = loads(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
     except (ValueError, TypeError, binascii.Error, TallystickError):
         raise _malformed() from None
-    if (version, of_kind) != (_VERSION, kind) or type(bound) is not int or not 0 <= bound <= _MAX_BOUND:
+    if (version, of_kind, len(bounds)) != (_VERSION, kind, count):
         raise _malformed()
-    return bound
+    if not all(type(bound) is int and 0 <= bound <= _MAX_BOUND for bound in bounds):
+        raise _malformed()
+    return list[int](bounds)
 
 
 def page(rows: Sequence[Row], limit: int, kind: str, *, item: Callable[[Row], Any], bound: Callable[[Row], int]) -> Json:
     """The page of `rows`, of which one more than `limit` was asked for, so that we know whether a page follows."""
     shown = rows[:limit]
     more = len(rows) > limit
-    return Json({"items": [item(row) for row in shown], "next_cursor": _cursor(kind, bound(shown[-1])) if more else None})
+    return Json({"items": [item(row) for row in shown], "next_cursor": cursor_of(kind, bound(shown[-1])) if more else None})
 
 
-def _cursor(kind: str, bound: int) -> str:
-    return base64.urlsafe_b64encode(dumps([_VERSION, kind, bound])).decode("ascii")
+def cursor_of(kind: str, *bounds: int) -> str:
+    """The cursor that `bounds_of` reads."""
+    return base64.urlsafe_b64encode(dumps([_VERSION, kind, *bounds])).decode("ascii")
 
 
 def _malformed() -> Invalid:

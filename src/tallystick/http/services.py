@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -20,18 +21,23 @@ CALL = "tallystick.call"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a process needs to answer: the database, the bell that wakes workers, the group commit, the gatekeeper."""
+    """What a process needs to answer: the database, the bell that wakes workers, the group commit, the gatekeeper.
+
+    `streams` are the places for long answers, each of which keeps a connection for as long as its reader takes.
+    """
 
     settings: HttpSettings
     database: Database
     bell: Bell
     transfers: TransferBatcher
     gatekeeper: Gatekeeper
+    streams: asyncio.Semaphore
 
     @classmethod
     def of(cls, settings: HttpSettings, database: Database) -> Services:
         bell = Bell(database, work.CHANNEL)
-        return cls(settings, database, bell, TransferBatcher(database, bell.ring), Gatekeeper(settings, database))
+        streams = asyncio.Semaphore(settings.max_streams)
+        return cls(settings, database, bell, TransferBatcher(database, bell.ring), Gatekeeper(settings, database), streams)
 
 
 @dataclass(frozen=True, slots=True)

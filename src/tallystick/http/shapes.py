@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -14,6 +15,10 @@ from tallystick.kit import NAME_PATTERN, Asset, format_minor
 MAX_ID = 2**63 - 1
 IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,200}$"
 _MAX_DIGITS = 60
+_FIRST_YEAR, _LAST_YEAR = 1900, 9000
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+)
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=100)]
@@ -68,6 +73,28 @@ IdempotencyKey = Annotated[
         description="The same request again under the same key is carried out once and answered as the first time.",
     ),
 ]
+
+
+def _instant(text: Any) -> datetime:
+    if not isinstance(text, str) or not _INSTANT.fullmatch(text):
+        raise ValueError("a time is of RFC 3339, such as 2026-11-21T00:00:00Z, or a day, which begins at midnight UTC")
+    found = datetime.fromisoformat(text.upper())
+    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
+        raise ValueError(f"a time is between the years {_FIRST_YEAR} and {_LAST_YEAR}")
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+Instant = Annotated[
+    datetime,
+    PlainValidator(_instant),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}],
+            "examples": ["2026-11-21T00:00:00Z"],
+        }
+    ),
+]
+"""A time with its offset, or a day, which begins at midnight UTC; inside, a time in UTC."""
 
 
 class Strict(BaseModel):

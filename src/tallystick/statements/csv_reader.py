@@ -30,7 +30,8 @@ def read_csv(data: bytes, *, account: str, currency: str, scale: int) -> Stateme
     """The statement of `account` in a file of CSV: UTF-8, comma or semicolon, a first line that names the columns.
 
     `amount` is needed, a plain decimal number, above zero in favour of the holder; `reference`, `booked_on`, `valued_on` (days
-    as 2026-11-21), `text`, `end_to_end_id` and `currency` may be there, in any order, and others are passed over. With a column `row`, each row is an `entry`, or the `opening` or `closing` balance, which stands in `balance`.
+    as 2026-11-21), `text`, `end_to_end_id` and `currency` may be there, in any order, and others are passed over. With a column
+    `row`, each row is an `entry`, or the `opening` or `closing` balance, which stands in `balance`.
 
     Refuses with `Invalid`, with the line: what is not of this form (`statement_malformed`), another currency
     (`currency_mismatch`), more than 64 MiB or 250,000 entries (`statement_too_large`).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from tallystick import __version__
-from tallystick.cli import demo, keys, migrations, serve, worker
+from tallystick.cli import demo, keys, migrations, serve, statements, worker
 from tallystick.cli.imports import app as imports
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrations.migrate_command)
+app.command("statement")(statements.statement)
+app.command("trial-balance")(statements.trial_balance)
 app.add_typer(imports, name="import")
 app.add_typer(keys.app, name="keys")
 

@@ -30,6 +30,14 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "customer_id": "C", "type": "trade_review", "door": "request", "payload": {"symbol": "AAPL", "notional": 1},
     },
     ("PATCH", "/v1/cases/{case_id}/status"): {"status": "processing"},
+    ("POST", "/v1/calendars"): {
+        "name": "CZ", "valid_from": "2024-01-01", "valid_until": "2024-12-31", "time_zone": "Europe/Prague", "cut_off": "17:00",
+        "weekend": ["saturday", "sunday"], "holidays": [{"date": "2024-01-01", "name": "New Year"}],
+    },
+    ("POST", "/v1/business-days/{business_date}/close"): {"calendar": "CZ"},
+    ("POST", "/v1/accounts/{account_id}/interest-rates"): {
+        "rate": "0.035", "day_count": "ACT/365", "from_date": "2024-03-01", "paid_from": "BANK",
+    },
     ("POST", "/transfers"): {"from_account": "ALICE", "to_account": "BOB", "amount": 1.5},
     ("POST", "/transfers/persisted"): {"from_account": "ALICE", "to_account": "BOB", "amount": 1.5},
     ("POST", "/agent-events"): {"agent_name": "a", "event_type": "t", "payload": {"x": 1}},

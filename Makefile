@@ -30,7 +30,8 @@ bench: $(VENV)/dev
 
 # Fifty clients for thirty seconds while everything is killed.
 soak: $(VENV)/dev
-	TALLYSTICK_SOAK_S=30 $(BIN)/pytest -n 0 -s tests/test_crash.py
+	TALLYSTICK_SOAK_S=60 $(BIN)/pytest -n 0 -s tests/test_crash.py tests/test_ledger_stress.py
+	TALLYSTICK_MODEL_STEPS=10000 $(BIN)/pytest tests/test_ledger_machine.py
 
 # Run after changing the dependencies in pyproject.toml.
 lock: $(VENV)/dev

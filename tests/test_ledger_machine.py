@@ -41,7 +41,18 @@ STATUSES: tuple[Status, ...] = ("open", "open", "open", "frozen", "closed")
 NOBODY = "nobody"
 CROWNS = ("bank", "alice", "bob", "carol", "fx-czk")
 DAYS = [datetime(2020, month, 1, tzinfo=UTC) for month in (1, 4, 7, 10)]
-TABLES = "entry journal refusal balance account_change open_hold hold_change hold closed_period account".split()
+TABLES = (
+    "entry",
+    "journal",
+    "refusal",
+    "balance",
+    "account_change",
+    "open_hold",
+    "hold_change",
+    "hold",
+    "closed_period",
+    "account",
+)
 
 names = st.sampled_from((*ACCOUNTS, NOBODY)) | st.sampled_from(CROWNS)
 amounts = st.integers(-60, 60) | st.integers(1, 400) | st.sampled_from([pure.LIMIT, -pure.LIMIT, pure.LIMIT + 1])

@@ -1,9 +1,7 @@
-"""One of the processes that `test_ledger_stress.py` starts and kills.
+"""One of the processes that `test_ledger_stress.py` starts and kills: it posts batches until the file `stop` is there.
 
-    python -m tests.ledger_writer URL NAME SEED RECORD MODE
-
-It posts batches until its standard input closes (mode `move`: between accounts, by orders that could deadlock; mode `drain`:
-out of them until each has refused), and writes to the file RECORD what it is about to ask for and what it was told.
+In mode `move` it moves money between accounts, by orders that could deadlock; in mode `drain` it takes coins out of them until
+each has refused. It writes to `record` what it is about to ask for and what it was told.
 """
 
 from __future__ import annotations
@@ -13,9 +11,8 @@ import json
 import logging
 import os
 import random
-import sys
-import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from tallystick import ledger
 from tallystick.db import Database
@@ -26,34 +23,31 @@ SINK = "stress-sink"
 COIN = 7
 
 
-async def main(url: str, name: str, seed: str, record: str, mode: str) -> None:
-    stop = threading.Event()
-
-    def watch() -> None:
-        sys.stdin.read()
-        stop.set()
-
-    threading.Thread(target=watch, daemon=True).start()
+def write(url: str, name: str, mode: str, record: Path, stop: Path) -> None:
     # The pool reports each attempt to reach a server that was just killed.
     logging.disable(logging.WARNING)
+    asyncio.run(_write_until(url, name, mode, record, stop))
+
+
+async def _write_until(url: str, name: str, mode: str, record: Path, stop: Path) -> None:
     descriptor = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    chance = random.Random(seed)
+    chance = random.Random(name)
     db = await _opened(url)
     ids = await _ids(db)
     refused: set[int] = set()
     number = 0
-    while not stop.is_set() and len(refused) < len(ACCOUNTS):
+    while not stop.exists() and len(refused) < len(ACCOUNTS):
         batch = []
         for _ in range(chance.randint(1, 20)):
             number += 1
             entries = _move(chance, ids) if mode == "move" else _drain(chance, ids)
             batch.append(ledger.Journal("stress", entries, "stress", key=f"{name}-{number}"))
-        _write(descriptor, {"asked": [[journal.key, list(journal.entries)] for journal in batch]})
+        _note(descriptor, {"asked": [[journal.key, list(journal.entries)] for journal in batch]})
         answers = await _post(db, batch)
-        _write(descriptor, {"told": [[j.key, a.refusal] for j, a in zip(batch, answers, strict=True)]})
+        _note(descriptor, {"told": [[j.key, a.refusal] for j, a in zip(batch, answers, strict=True)]})
         if mode == "drain":
             refused |= {j.entries[0][0] for j, a in zip(batch, answers, strict=True) if a.refusal == "insufficient_funds"}
-    _write(descriptor, {"ended": True})
+    _note(descriptor, {"ended": True})
     await db.close()
 
 
@@ -102,9 +96,5 @@ async def _post(db: Database, batch: Sequence[ledger.Journal]) -> list[ledger.Po
             await asyncio.sleep(0.05)
 
 
-def _write(descriptor: int, line: object) -> None:
+def _note(descriptor: int, line: object) -> None:
     os.write(descriptor, json.dumps(line).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import psycopg
@@ -22,15 +22,18 @@ import pytest
 
 from tallystick import ledger
 from tallystick.db import Database, EmbeddedServer, migrate
-from tests.conftest import ROOT, bin_dir
-from tests.ledger_writer import ACCOUNTS, COIN, SINK
+from tests.conftest import bin_dir
+from tests.ledger_writer import ACCOUNTS, COIN, SINK, write
 from tests.processes import kill, postmaster
 
 pytestmark = pytest.mark.faults
 
 PROCESSES = 8
 SECONDS = float(os.environ.get("TALLYSTICK_SOAK_S", "6"))
-FUNDS = 2_500
+FUNDS = 1_500
+# What the processes import is imported once, and they are forked from there.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.ledger_writer"])
 
 
 @dataclass
@@ -40,30 +43,32 @@ class Writers:
     url: str
     folder: Path
     mode: str
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    running: dict[str, ForkServerProcess] = field(default_factory=dict)
     started: int = 0
 
     def start(self) -> None:
         self.started += 1
         name = f"{self.mode}-{self.started}"
-        arguments = [self.url, name, str(self.started), str(self.folder / f"{name}.jsonl"), self.mode]
-        command = [sys.executable, "-m", "tests.ledger_writer", *arguments]
-        self.running[name] = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT)
+        arguments = (self.url, name, self.mode, self.folder / f"{name}.jsonl", self.stop)
+        self.running[name] = _FORKS.Process(target=write, args=arguments, name=name)
+        self.running[name].start()
 
     def kill(self, name: str) -> None:
         process = self.running.pop(name)
         process.kill()
-        process.communicate()
+        process.join()
 
     def end(self, *, ask: bool) -> None:
         """Wait for each to end by itself, or ask it to; its last batch is answered first."""
-        for process in self.running.values():
-            if ask and process.stdin is not None:
-                process.stdin.close()
+        if ask:
+            self.stop.touch()
         for name, process in self.running.items():
-            assert process.wait(180) == 0, f"{name} ended with {process.returncode}"
-            if process.stdin is not None:
-                process.stdin.close()
+            process.join(180)
+            assert process.exitcode == 0, f"{name} ended with {process.exitcode}"
+
+    @property
+    def stop(self) -> Path:
+        return self.folder / f"{self.mode}.stop"
 
 
 @dataclass
@@ -167,7 +172,9 @@ async def test_what_was_acknowledged_is_there_once_and_nothing_deadlocks(server:
             """select c.key, j.id, r.code,
                       (select jsonb_agg(jsonb_build_array(e.account_id, e.amount) order by e.account_id)
                          from ledger.entry e where e.journal_id = j.id)
-                 from db.claim c left join ledger.journal j on j.id = c.ref_id left join ledger.refusal r on r.ref_id = c.ref_id"""
+                 from db.claim c
+                 left join ledger.journal j on j.id = c.ref_id
+                 left join ledger.refusal r on r.ref_id = c.ref_id"""
         ).fetchall()
         lowest = connection.execute(
             """select min(e.cr_after - e.dr_after) from ledger.entry e join ledger.balance b using (account_id)

@@ -38,6 +38,21 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/accounts/{account_id}/interest-rates"): {
         "rate": "0.035", "day_count": "ACT/365", "from_date": "2024-03-01", "paid_from": "BANK",
     },
+    ("POST", "/v1/nostros"): {"id": "NOSTRO-1", "bank": "KOMBCZPP", "their_account": "CZ65", "currency": "CZK"},
+    ("POST", "/v1/external-payments"): {
+        "nostro": "NOSTRO-1", "from_account": "ALICE", "amount": _MONEY, "end_to_end_id": "E2E", "remittance": "r",
+        "counterparty": {"name": "N", "account": "DE89", "bank": "B"},
+    },
+    ("POST", "/v1/external-payments/incoming"): {
+        "nostro": "NOSTRO-1", "to_account": "ALICE", "amount": _MONEY, "end_to_end_id": "E2E", "remittance": "r",
+        "counterparty": {"name": "N", "account": "DE89", "bank": "B"}, "booked_on": "2026-04-21",
+    },
+    ("POST", "/v1/external-payments/{payment_id}/settled"): {"booked_on": "2026-04-21"},
+    ("POST", "/v1/external-payments/{payment_id}/rejected"): {"reason": "AC04", "booked_on": "2026-04-21"},
+    ("POST", "/v1/external-payments/{payment_id}/returned"): {"reason": "AC04", "booked_on": "2026-04-21"},
+    ("POST", "/v1/external-payments/{payment_id}/assigned"): {"account": "ALICE"},
+    ("POST", "/v1/reconciliations/{reconciliation_id}/matches"): {"line": 1, "entry": 1, "why": "w"},
+    ("POST", "/v1/reconciliations/{reconciliation_id}/explanations"): {"line": 1, "entry": None, "why": "w"},
     ("POST", "/transfers"): {"from_account": "ALICE", "to_account": "BOB", "amount": 1.5},
     ("POST", "/transfers/persisted"): {"from_account": "ALICE", "to_account": "BOB", "amount": 1.5},
     ("POST", "/agent-events"): {"agent_name": "a", "event_type": "t", "payload": {"x": 1}},
@@ -172,8 +187,9 @@ async def test_a_wrong_method_is_told_which_ones_are_right(db: Database, method:
         methods.setdefault(_address(route.path), set()).add(allowed)
     async with serving(db) as client:
         for path, allowed_there in methods.items():
-            # The address of the claim is also one of a task, though of none that can exist.
-            if method not in allowed_there and (method, path) != ("GET", "/v1/tasks/claim"):
+            # These addresses are also those of a task and of a payment, though of none that can exist.
+            also = (("GET", "/v1/tasks/claim"), ("GET", "/v1/external-payments/incoming"))
+            if method not in allowed_there and (method, path) not in also:
                 response = await client.request(method, path)
                 assert response.status_code == 405, (method, path)
                 told = {name.strip() for name in response.headers["allow"].split(",")}

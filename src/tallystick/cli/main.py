@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from tallystick import __version__
-from tallystick.cli import calendars, demo, end_of_day, keys, migrations, serve, worker
+from tallystick.cli import calendars, demo, end_of_day, keys, migrations, nostro, reconcile, serve, worker
 from tallystick.cli.imports import app as imports
 
 app = typer.Typer(
@@ -19,10 +19,12 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrations.migrate_command)
+app.command("reconcile")(reconcile.reconcile)
 app.command("end-of-day")(end_of_day.end_of_day)
 app.add_typer(calendars.app, name="calendar")
 app.add_typer(imports, name="import")
 app.add_typer(keys.app, name="keys")
+app.add_typer(nostro.app, name="nostro")
 
 
 def _show_version(wanted: bool) -> None:

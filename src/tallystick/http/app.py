@@ -17,12 +17,12 @@ from tallystick.http.envelope import Envelope
 from tallystick.http.guides import agents, banking, fintech, production, retail
 from tallystick.http.methods import MethodNotAllowed
 from tallystick.http.problems import on_http_error, on_refusal, on_validation_error
-from tallystick.http.routes import accounts, cases, closing, customers, events, tasks, transfers
+from tallystick.http.routes import accounts, cases, closing, customers, events, payments, reconciliations, tasks, transfers
 from tallystick.http.services import Services
 from tallystick.http.settings import HttpSettings
 from tallystick.kit import TallystickError
 
-_NATIVE = (transfers, accounts, customers, tasks, events, cases, closing)
+_NATIVE = (transfers, accounts, customers, tasks, events, cases, closing, payments, reconciliations)
 _GUIDES = (retail, fintech, banking, agents, production)
 
 

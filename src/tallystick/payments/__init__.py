@@ -1,5 +1,6 @@
 """Money that leaves the bank or comes in: nostro accounts, external payments, reconciliation with other banks' statements."""
 
+from tallystick.payments.json_form import head_json, item_json, reconciliation_json
 from tallystick.payments.mirrors import nostro, nostros, register
 from tallystick.payments.model import (
     STATUSES,
@@ -24,6 +25,7 @@ from tallystick.payments.reconciliation_model import (
 )
 from tallystick.payments.reconciling import (
     explain,
+    head,
     heads,
     import_statements,
     items,
@@ -53,8 +55,11 @@ __all__ = [
     "Total",
     "explain",
     "get",
+    "head",
+    "head_json",
     "heads",
     "import_statements",
+    "item_json",
     "items",
     "match_by_hand",
     "move",
@@ -64,6 +69,7 @@ __all__ = [
     "read_file",
     "receive",
     "reconciliation",
+    "reconciliation_json",
     "register",
     "send",
 ]

@@ -108,20 +108,28 @@ async def import_statements(
 
 async def reconciliation(tx: ReadTx, statement_id: int) -> Reconciliation:
     """The statement beside the books, as both stand now; refuses with `NotFound` (`unknown_reconciliation`)."""
-    head = await _head(tx, statement_id)
+    known = await head(tx, statement_id)
     totals: dict[Outcome, Total] = {outcome: Total() for outcome in OUTCOMES}
     lines_sum = 0
-    for of_lines in await store.line_sums(tx, head.id):
+    for of_lines in await store.line_sums(tx, known.id):
         outcome = _outcome(of_lines.outcome)
         ours = of_lines.amount if outcome == "matched" else of_lines.entry_amount
         totals[outcome] = Total(of_lines.lines, of_lines.amount, ours)
         lines_sum += of_lines.amount
-    for of_entries in await store.entry_sums(tx, head):
+    for of_entries in await store.entry_sums(tx, known):
         outcome = _outcome(of_entries.outcome)
         so_far = totals[outcome]
         totals[outcome] = Total(so_far.count + of_entries.lines, so_far.theirs, so_far.ours + of_entries.entry_amount)
-    ours_now = await store.ours(tx, head)
-    return Reconciliation(head, totals, ours_now.opening, ours_now.closing, lines_sum)
+    ours_now = await store.ours(tx, known)
+    return Reconciliation(known, totals, ours_now.opening, ours_now.closing, lines_sum)
+
+
+async def head(tx: ReadTx, statement_id: int) -> StatementHead:
+    """The statement of a reconciliation; refuses with `NotFound` (`unknown_reconciliation`)."""
+    found = await store.heads(tx, ids=[statement_id], nostro_id=None, before=_NEWEST, limit=1)
+    if not found:
+        raise NotFound("unknown_reconciliation", f"there is no reconciliation {statement_id}")
+    return found[0]
 
 
 async def heads(tx: ReadTx, *, nostro: str | None = None, before: int | None = None, limit: int = 50) -> list[StatementHead]:
@@ -137,13 +145,13 @@ async def items(
 
     Refuses with `NotFound` (`unknown_reconciliation`).
     """
-    head = await _head(tx, statement_id)
+    known = await head(tx, statement_id)
     found: list[Item] = []
     if after < ENTRY_BASE and outcome != "missing_in_statement":
-        found = await store.line_items(tx, head.id, outcome=outcome, after=after, limit=limit)
+        found = await store.line_items(tx, known.id, outcome=outcome, after=after, limit=limit)
     if len(found) < limit and outcome in (None, "missing_in_statement", "explained"):
         seq = max(after - ENTRY_BASE, 0)
-        found += await store.entry_items(tx, head, outcome=outcome, after=seq, limit=limit - len(found))
+        found += await store.entry_items(tx, known, outcome=outcome, after=seq, limit=limit - len(found))
     return found
 
 
@@ -154,7 +162,7 @@ async def match_by_hand(tx: Tx, principal: str, statement_id: int, *, number: in
     of both does not exist, or is matched or explained already.
     """
     why = _said(why)
-    await _head(tx, statement_id)
+    await head(tx, statement_id)
     differs = await store.match_by_hand(tx, principal, statement_id=statement_id, number=number, entry_seq=entry_seq, why=why)
     if differs is None:
         raise _not_open()
@@ -171,8 +179,8 @@ async def explain(
     and with `Conflict` (`not_open`) where there is no such line or entry, or nothing to explain about it.
     """
     why = _said(why)
-    head = await _head(tx, statement_id)
-    await store.lock_nostro(tx, head.nostro_id)
+    known = await head(tx, statement_id)
+    await store.lock_nostro(tx, known.nostro_id)
     if number is not None and entry_seq is None:
         done = await store.explain_line(tx, principal, statement_id=statement_id, number=number, why=why)
     elif entry_seq is not None and number is None:
@@ -235,13 +243,6 @@ async def _settle(tx: Tx, principal: str, nostro: Nostro, statement_id: int) -> 
         answers = await service.move(tx, principal, moves)
         settled += sum(1 for answer in answers if not isinstance(answer, TallystickError))
     return settled, len(wanted) - settled
-
-
-async def _head(tx: ReadTx, statement_id: int) -> StatementHead:
-    found = await store.heads(tx, ids=[statement_id], nostro_id=None, before=_NEWEST, limit=1)
-    if not found:
-        raise NotFound("unknown_reconciliation", f"there is no reconciliation {statement_id}")
-    return found[0]
 
 
 async def _record(tx: Tx, principal: str, verb: str, statement_id: int, detail: Mapping[str, object]) -> None:

@@ -26,7 +26,7 @@ format: $(VENV)/dev
 
 # Transfers over HTTP against two peers; takes about two minutes.
 bench: $(VENV)/dev
-	$(BIN)/python -m bench.http
+	$(BIN)/python -m bench.ledger
 
 # Fifty clients for thirty seconds while everything is killed.
 soak: $(VENV)/dev

@@ -37,9 +37,14 @@ def main() -> None:
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="tallystick-bench-") as folder, EmbeddedServer(Path(folder) / "data") as server:
         migrate(server.url)
-        _prepare(server)
-        results = _measure(server, arguments)
-    _report(results, arguments)
+        results = measure_on(server, arguments)
+    report(results, arguments, prefix="transfers")
+
+
+def measure_on(server: EmbeddedServer, arguments: argparse.Namespace) -> dict[str, list[Result]]:
+    """Runs of each peer on a migrated server, in turns; `arguments` has `clients`, `seconds` and `rounds`."""
+    _prepare(server)
+    return _measure(server, arguments)
 
 
 def _arguments() -> argparse.Namespace:
@@ -129,7 +134,8 @@ def _wait_for(port: int) -> None:
             return
 
 
-def _report(results: dict[str, list[Result]], arguments: argparse.Namespace) -> None:
+def report(results: dict[str, list[Result]], arguments: argparse.Namespace, *, prefix: str) -> None:
+    """Print the table, and the ratios under names that begin with `prefix`."""
     table = Table("server", "answers/s (median)", "min", "max", "p50 ms", "p99 ms", "statuses")
     rates = {}
     for name, runs in results.items():
@@ -149,8 +155,8 @@ def _report(results: dict[str, list[Result]], arguments: argparse.Namespace) -> 
     console = Console()
     console.print(f"{arguments.clients} clients, {arguments.rounds} rounds of {arguments.seconds:g} s each; durable settings")
     console.print(table)
-    print(f"ratio transfers_vs_guide {rates['tallystick'] / rates['guide']:.2f}")
-    print(f"ratio transfers_vs_empty {rates['tallystick'] / rates['empty']:.2f}")
+    print(f"ratio {prefix}_vs_guide {rates['tallystick'] / rates['guide']:.2f}")
+    print(f"ratio {prefix}_vs_empty {rates['tallystick'] / rates['empty']:.2f}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import threading
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -24,13 +25,21 @@ BANK, ALICE, BOB, EURO = "BANK", "ALICE", "BOB", "EURO"
 
 
 @contextlib.asynccontextmanager
-async def serving(database: Database, settings: HttpSettings = OPEN) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application in this process; its lifespan runs."""
+async def serving(
+    database: Database, settings: HttpSettings = OPEN, *, keyed: bool = False
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application in this process; its lifespan runs. With `keyed`, each POST without a key gets its own."""
     app = create_app(settings, database)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        hooks = {"request": [_with_key]} if keyed else {}
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", event_hooks=hooks) as client:
             yield client
+
+
+async def _with_key(request: httpx.Request) -> None:
+    if request.method == "POST":
+        request.headers.setdefault("idempotency-key", str(uuid.uuid4()))
 
 
 async def fund(database: Database, *names: str) -> None:

@@ -134,7 +134,7 @@ async def test_a_database_that_is_away_is_503_until_it_is_back(cluster: Embedded
     opened = Database(database.app_url, DatabaseSettings(pool_wait_s=0.5))
     await opened.open()
     try:
-        async with serving(opened) as client:
+        async with serving(opened, keyed=True) as client:
             _allow_connections(cluster, database, allowed=False)
             for method, path in (("GET", "/readyz"), ("GET", "/v1/accounts"), ("POST", "/v1/transfers")):
                 body = {"from_account": "A", "to_account": "B", "amount": {"amount": "1", "currency": "CZK"}}
@@ -208,6 +208,8 @@ SHORT_WAY = [
     (b'{"from_account":"ALICE","to_account":"none","amount":{"amount":"1","currency":"CZK"}}', {}),
     (b'{"from_account":"ALICE","to_account":"BOB","amount":{"amount":"1","currency":"CZK"}}', {"idempotency-key": "a b"}),
     (b"{}", {"content-type": "application/json; charset=utf-8"}),
+    (b'{"from_account":"ALICE","to_account":"BOB","amount":{"amount":1.50,"currency":"CZK"}}', {"idempotency-key": ""}),
+    (b"{}", {"x-no-key": "1"}),
 ]
 
 
@@ -222,7 +224,9 @@ async def test_the_short_way_answers_as_the_framework_would(db: Database, body: 
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                sent = {"content-type": "application/json"} | headers
+                sent = {"content-type": "application/json", "idempotency-key": f"key-{short}"} | headers
+                if "x-no-key" in sent:
+                    del sent["idempotency-key"]
                 answers.append(await client.post("/v1/transfers", content=body, headers=sent))
     short_answer, long_answer = answers
     assert short_answer.status_code == long_answer.status_code

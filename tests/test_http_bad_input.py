@@ -16,6 +16,13 @@ from tallystick.http import create_app
 from tests.serving import OPEN, code_of, fund, serving
 
 _MONEY = {"amount": "1.50", "currency": "CZK"}
+_ABOUT = {"ref_id": "1", "on_behalf_of": "C", "task_id": "1", "approval_id": "1", "meta": {"x": [1]}}
+_ENTRIES = [{"account": "ALICE", "amount": "-1.50"}, {"account": "BOB", "amount": "1.50"}]
+_JOURNAL = {
+    "kind": "k", "entries": _ENTRIES, "effective_at": "2026-04-21T10:00:00Z",
+    "guards": [{"account": "ALICE", "available": "0", "seq": 1}], **_ABOUT,
+}  # fmt: skip
+_HOLD = {"account": "ALICE", "amount": _MONEY, "kind": "hold", "expires_in_s": 60, "expires_at": None, **_ABOUT}
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/transfers"): {
         "from_account": "ALICE", "to_account": "BOB", "amount": _MONEY, "settle": "now", "description": "d",
@@ -53,6 +60,19 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/external-payments/{payment_id}/assigned"): {"account": "ALICE"},
     ("POST", "/v1/reconciliations/{reconciliation_id}/matches"): {"line": 1, "entry": 1, "why": "w"},
     ("POST", "/v1/reconciliations/{reconciliation_id}/explanations"): {"line": 1, "entry": None, "why": "w"},
+    ("POST", "/v1/journals"): _JOURNAL | {"dry_run": False},
+    ("POST", "/v1/journals/batch"): {"mode": "independent", "dry_run": False, "journals": [_JOURNAL]},
+    ("POST", "/v1/journals/{journal_id}/reversals"): {
+        "amount": _MONEY, "entries": _ENTRIES, "effective_at": "2026-04-21T10:00:00Z", "dry_run": False, **_ABOUT,
+    },
+    ("POST", "/v1/holds"): _HOLD | {"dry_run": False},
+    ("POST", "/v1/holds/batch"): {"mode": "atomic", "dry_run": False, "holds": [_HOLD]},
+    ("POST", "/v1/holds/{hold_id}/captures"): {
+        "to_account": "BOB", "amount": _MONEY, "final": True, "kind": "capture", "effective_at": "2026-04-21",
+        "dry_run": False, **_ABOUT,
+    },
+    ("POST", "/v1/holds/{hold_id}/release"): {"dry_run": False},
+    ("PUT", "/v1/accounts/{account_id}/limit"): {"overdraft_limit": "100.00"},
     ("POST", "/transfers"): {"from_account": "ALICE", "to_account": "BOB", "amount": 1.5},
     ("POST", "/transfers/persisted"): {"from_account": "ALICE", "to_account": "BOB", "amount": 1.5},
     ("POST", "/agent-events"): {"agent_name": "a", "event_type": "t", "payload": {"x": 1}},
@@ -125,7 +145,7 @@ def test_every_route_that_takes_a_body_has_a_good_one_here() -> None:
 async def test_odd_values_in_any_field_are_answered_or_refused(db: Database, method: str, path: str) -> None:
     await fund(db)
     body = BODIES[method, path]
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for place in _places(body):
             for literal in ODD_VALUES:
                 sent = _with(body, place, literal)
@@ -136,7 +156,7 @@ async def test_odd_values_in_any_field_are_answered_or_refused(db: Database, met
 async def test_what_no_field_takes_is_refused_in_any_field(db: Database, method: str, path: str) -> None:
     await fund(db)
     body = BODIES[method, path]
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for place in _places(body):
             for literal in NEVER_VALUES:
                 sent = _with(body, place, literal)
@@ -161,7 +181,7 @@ async def test_bodies_of_another_kind_are_refused(db: Database, method: str, pat
         (good, {"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
         (b"x" * 10_000_000, _JSON, 413, "body_too_large"),
     ]
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for content, headers, status, code in cases:
             response = await client.request(method, _address(path), content=content, headers=headers)
             assert (response.status_code, code_of(response)) == (status, code), content[:100]
@@ -174,7 +194,7 @@ async def _ten_megabytes() -> Any:
 
 @pytest.mark.parametrize(("method", "path"), BODIES, ids=lambda value: value)
 async def test_a_body_that_announces_no_length_is_cut_off(db: Database, method: str, path: str) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         response = await client.request(method, _address(path), content=_ten_megabytes(), headers=_JSON)
     assert "content-length" not in response.request.headers
     assert (response.status_code, code_of(response)) == (413, "body_too_large")
@@ -185,11 +205,15 @@ async def test_a_wrong_method_is_told_which_ones_are_right(db: Database, method:
     methods: dict[str, set[str]] = {}
     for allowed, route in _routes():
         methods.setdefault(_address(route.path), set()).add(allowed)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for path, allowed_there in methods.items():
-            # These addresses are also those of a task and of a payment, though of none that can exist.
-            also = (("GET", "/v1/tasks/claim"), ("GET", "/v1/external-payments/incoming"))
-            if method not in allowed_there and (method, path) not in also:
+            # These addresses are also those of a task, a payment and the like, though of none that can exist.
+            if method not in allowed_there and (method, path) not in (
+                ("GET", "/v1/tasks/claim"),
+                ("GET", "/v1/external-payments/incoming"),
+                ("GET", "/v1/journals/batch"),
+                ("GET", "/v1/holds/batch"),
+            ):
                 response = await client.request(method, path)
                 assert response.status_code == 405, (method, path)
                 told = {name.strip() for name in response.headers["allow"].split(",")}
@@ -207,7 +231,7 @@ ODD_STEPS = [
 
 @pytest.mark.parametrize("step", ODD_STEPS, ids=lambda step: step[:20])
 async def test_odd_addresses_are_refused_on_every_route(db: Database, step: str) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for method, route in _routes():
             if "{" in route.path:
                 body = BODIES.get((method, route.path))
@@ -233,7 +257,7 @@ ODD_QUERIES = [
 @pytest.mark.parametrize("query", ODD_QUERIES, ids=lambda query: query[:40])
 async def test_bad_limits_and_cursors_are_refused_by_every_list(db: Database, query: str) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for method, route in _routes():
             wanted = query.partition("=")[0]
             if wanted in {parameter.alias for parameter in route.dependant.query_params}:
@@ -245,7 +269,7 @@ async def test_bad_limits_and_cursors_are_refused_by_every_list(db: Database, qu
 @pytest.mark.parametrize("value", ["", "x", "%00", "%ff", "%ed%a0%80", "9" * 400, "a b", "'; --", "-1", "unknown", "NaN"])
 async def test_odd_filters_are_answered_or_refused_by_every_list(db: Database, value: str) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for method, route in _routes():
             for parameter in route.dependant.query_params:
                 sent = f"{_address(route.path, 'ALICE')}?{parameter.alias}={value}"
@@ -255,7 +279,7 @@ async def test_odd_filters_are_answered_or_refused_by_every_list(db: Database, v
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 201, "\x7f", "é", "a\tb"])
 async def test_malformed_idempotency_keys_are_refused_by_every_route_that_takes_one(db: Database, key: str) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for method, route in _routes():
             if any(parameter.alias == "idempotency-key" for parameter in route.dependant.header_params):
                 response = await client.request(
@@ -276,7 +300,7 @@ BAD_AMOUNTS = [
 @pytest.mark.parametrize("amount", BAD_AMOUNTS)
 async def test_an_impossible_amount_moves_nothing(db: Database, amount: str) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for path, place in (
             ("/v1/transfers", ("amount", "amount")),
             ("/transfers", ("amount",)),
@@ -310,14 +334,14 @@ async def test_an_impossible_transfer_is_refused_with_its_code(
     db: Database, change: dict[str, Any], status: int, code: str
 ) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         response = await client.post("/v1/transfers", json=BODIES["POST", "/v1/transfers"] | change)
     assert (response.status_code, code_of(response)) == (status, code)
 
 
 async def test_a_refusal_says_where_and_why_and_does_not_echo_what_was_sent(db: Database) -> None:
     secret = "my-secret-value"
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         response = await client.post("/v1/events", json={"agent": secret + " ", "type": 5, "payload": [secret]})
     assert secret not in response.text
     assert {violation["pointer"] for violation in response.json()["errors"]} == {"/agent", "/type", "/payload"}

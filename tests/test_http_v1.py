@@ -34,20 +34,20 @@ async def _all(client: httpx.AsyncClient, path: str, **parameters: Any) -> list[
 
 
 async def test_an_account_has_exactly_the_documented_fields(db: Database) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         await client.post("/v1/customers", json={"id": "CUST-1"})
         opened = await client.post("/v1/accounts", json={"id": "ACC-1", "currency": "JPY", "customer_id": "CUST-1"})
         read = await client.get("/v1/accounts/ACC-1")
     assert (opened.status_code, read.status_code) == (201, 200)
     assert opened.json() == read.json()
     assert read.json() == {"id": "ACC-1", "customer_id": "CUST-1", "currency": "JPY", "status": "open"} | {
-        "posted": "0", "held": "0", "available": "0",
+        "posted": "0", "held": "0", "available": "0", "kind": "customer", "overdraft_limit": "0", "seq": 0,
     }  # fmt: skip
 
 
 async def test_accounts_are_filtered_by_customer_and_kind(db: Database) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for name in ("CUST-1", "CUST-2"):
             await client.post("/v1/customers", json={"id": name})
             await client.post("/v1/accounts", json={"id": f"{name}-A", "currency": "CZK", "customer_id": name})
@@ -63,7 +63,7 @@ async def test_accounts_are_filtered_by_customer_and_kind(db: Database) -> None:
 
 async def test_an_account_or_customer_that_exists_is_not_made_again(db: Database) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         again = await client.post("/v1/accounts", json={"id": "ALICE", "currency": "CZK"})
         other = await client.post("/v1/accounts", json={"id": "ALICE", "currency": "EUR"})
         foreign = await client.post("/v1/accounts", json={"id": "NEW", "currency": "XXX"})
@@ -79,7 +79,7 @@ async def test_an_account_or_customer_that_exists_is_not_made_again(db: Database
 
 async def test_a_transfer_now_is_posted_with_its_journal(db: Database) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         response = await client.post("/v1/transfers", json=_transfer(description="rent"))
         transfer = response.json()
         again = (await client.get(f"/v1/transfers/{transfer['id']}")).json()
@@ -99,7 +99,7 @@ async def test_a_transfer_now_is_posted_with_its_journal(db: Database) -> None:
 async def test_a_transfer_beyond_the_funds_is_an_answer_with_a_reason(db: Database) -> None:
     await fund(db)
     body = _transfer(amount={"amount": "1000.01", "currency": "CZK"})
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         response = await client.post("/v1/transfers", json=body, headers={"idempotency-key": "k"})
         again = await client.post("/v1/transfers", json=body, headers={"idempotency-key": "k"})
         account = (await client.get("/v1/accounts/ALICE")).json()
@@ -111,7 +111,7 @@ async def test_a_transfer_beyond_the_funds_is_an_answer_with_a_reason(db: Databa
 async def test_a_queued_transfer_is_accepted_and_its_replay_says_the_same_after_it_settled(db: Database) -> None:
     await fund(db)
     body = _transfer(settle="queued")
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         first = await client.post("/v1/transfers", json=body, headers={"idempotency-key": "k"})
         async with db.write() as tx:
             await actions.settle(tx, [int(first.json()["id"])])
@@ -128,7 +128,7 @@ async def test_an_amount_may_be_written_in_several_ways_and_is_one_amount(db: Da
     literal = f'"{amount}"' if isinstance(amount, str) else str(amount)
     sent = f'{{"from_account":"ALICE","to_account":"BOB","amount":{{"amount":{literal},"currency":"CZK"}}}}'
     headers = {"content-type": "application/json", "idempotency-key": "k"}
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         first = await client.post("/v1/transfers", json=_transfer(), headers=headers)
         again = await client.post("/v1/transfers", content=sent, headers=headers)
     assert first.json() == again.json()
@@ -136,7 +136,7 @@ async def test_an_amount_may_be_written_in_several_ways_and_is_one_amount(db: Da
 
 async def test_transfers_are_listed_newest_first_and_of_one_account(db: Database) -> None:
     await fund(db, "ALICE", "BOB", "CAROL")
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for to in ("BOB", "CAROL", "BOB", "CAROL", "BOB"):
             await client.post("/v1/transfers", json=_transfer(to_account=to))
         every = await _all(client, "/v1/transfers", limit=2)
@@ -149,7 +149,7 @@ async def test_transfers_are_listed_newest_first_and_of_one_account(db: Database
 
 async def test_a_statement_is_read_whole_in_both_directions_while_it_grows(db: Database) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for _ in range(6):
             await client.post("/v1/transfers", json=_transfer())
         up = await _all(client, "/v1/accounts/BOB/entries", order="asc", limit=3)
@@ -162,7 +162,7 @@ async def test_a_statement_is_read_whole_in_both_directions_while_it_grows(db: D
 
 async def test_a_cursor_of_one_list_is_refused_by_another(db: Database) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         await client.post("/v1/transfers", json=_transfer())
         page = (await client.get("/v1/accounts", params={"limit": 1})).json()
         descending = (await client.get("/v1/accounts/ALICE/entries", params={"limit": 1})).json()
@@ -179,7 +179,7 @@ async def test_a_cursor_of_one_list_is_refused_by_another(db: Database) -> None:
 async def test_numbers_in_payloads_keep_every_digit(db: Database) -> None:
     payload = '{"a":0.10,"b":12345678901234567.89,"c":1E+3,"d":9223372036854775807,"e":[1.0]}'
     headers = {"content-type": "application/json"}
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         sent = f'{{"agent":"a","type":"t","payload":{payload}}}'
         published = body_of(await client.post("/v1/events", content=sent, headers=headers))
         (read,) = body_of(await client.get("/v1/events"))["items"]
@@ -221,7 +221,7 @@ async def test_a_key_makes_a_thing_once_whoever_asks_at_the_same_moment(db: Data
     await fund(db, "ALICE", "BOB", "CAROL")
     body, other = CREATIONS[path]
     headers = {"idempotency-key": "the-key"}
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         answers = await asyncio.gather(*(client.post(path, json=body, headers=headers) for _ in range(8)))
         assert len({(answer.status_code, answer.text) for answer in answers}) == 1, [answer.text for answer in answers]
         assert answers[0].is_success
@@ -275,7 +275,7 @@ async def test_a_task_is_claimed_with_a_fence_and_ends_with_it(db: Database) -> 
 
 
 async def test_queued_tasks_are_listed_oldest_first_and_all_tasks_newest_first(db: Database) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         made = [
             (await client.post("/v1/tasks", json={"agent": "a", "type": "t", "payload": {}})).json()["id"] for _ in range(5)
         ]
@@ -285,7 +285,7 @@ async def test_queued_tasks_are_listed_oldest_first_and_all_tasks_newest_first(d
 
 
 async def test_a_case_moves_by_the_rules_of_its_door(db: Database) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         event = (
             await client.post("/v1/cases", json={"customer_id": "C", "type": "t", "door": "event", "payload": "text"})
         ).json()
@@ -323,7 +323,7 @@ async def test_a_key_belongs_to_the_one_thing_it_was_first_used_on(
     db: Database, made_at: str, made_with: dict[str, Any], path: str, body: dict[str, Any] | None
 ) -> None:
     headers = {"idempotency-key": "the-key"}
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         first, second = [(await client.post(made_at, json=made_with)).json() for _ in range(2)]
         first_id, second_id = (thing.get("id", thing.get("request_id")) for thing in (first, second))
         answers = await asyncio.gather(*(client.post(path.format(first_id), json=body, headers=headers) for _ in range(4)))
@@ -350,7 +350,7 @@ async def test_a_key_of_one_principal_says_nothing_to_another(db: Database) -> N
 
 
 async def test_a_replay_is_the_first_answer_whatever_has_become_of_the_thing(db: Database) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         requests = {
             "/v1/tasks": {"agent": "outside", "type": "t", "payload": {}},
             "/v1/cases": {"door": "event", "customer_id": "CUST-1", "type": "t", "payload": "text"},
@@ -370,7 +370,7 @@ async def test_a_replay_is_the_first_answer_whatever_has_become_of_the_thing(db:
 
 
 async def test_nobody_from_outside_ends_the_task_of_a_queued_transfer(db: Database) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for name, kind in (("bank", "internal"), ("A-1", "customer")):
             await client.post("/v1/accounts", json={"id": name, "currency": "CZK", "kind": kind})
         body = {"from_account": "bank", "to_account": "A-1", "amount": {"amount": "5", "currency": "CZK"}, "settle": "queued"}
@@ -383,7 +383,7 @@ async def test_nobody_from_outside_ends_the_task_of_a_queued_transfer(db: Databa
 
 
 async def test_an_event_that_does_not_end_a_task_is_put_on_the_record(db: Database) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         task = (await client.post("/v1/tasks", json={"agent": "outside", "type": "t", "payload": {}})).json()
         answer = await client.post(f"/tasks/{task['id']}/events", json={"event": "started", "result": {"at": "desk 4"}})
         assert (answer.status_code, answer.json()) == (200, {"ok": True})
@@ -393,7 +393,7 @@ async def test_an_event_that_does_not_end_a_task_is_put_on_the_record(db: Databa
 
 @pytest.mark.parametrize("header", ["idempotency-key", "authorization", "content-type"])
 async def test_a_header_that_is_sent_twice_is_refused_as_readers_differ_in_which_they_take(db: Database, header: str) -> None:
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         twice = [(header, "application/json"), (header, "application/json")]
         answer = await client.post("/v1/transfers", content=b"{}", headers=twice)
     assert (answer.status_code, code_of(answer)) == (400, "header_repeated")
@@ -402,7 +402,7 @@ async def test_a_header_that_is_sent_twice_is_refused_as_readers_differ_in_which
 async def test_an_amount_that_is_given_twice_is_refused(db: Database) -> None:
     await fund(db)
     body = b'{"from_account": "ALICE", "to_account": "BOB", "amount": {"amount": "1", "amount": "2", "currency": "CZK"}}'
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         answer = await client.post("/v1/transfers", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, code_of(answer)) == (422, "json_duplicate_key")
 
@@ -411,6 +411,6 @@ async def test_an_amount_that_is_given_twice_is_refused(db: Database) -> None:
 async def test_tasks_for_the_settlement_agent_come_from_transfers_alone(db: Database, path: str) -> None:
     names = {"/v1/tasks": ("agent", "type"), "/tasks": ("agent_name", "task_type")}[path]
     body = {names[0]: "settlement-agent", names[1]: "settle_transfer", "payload": {"transfer_id": 1}}
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         answer = await client.post(path, json=body)
     assert (answer.status_code, code_of(answer)) == (403, "reserved_agent")

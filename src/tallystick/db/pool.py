@@ -76,6 +76,10 @@ class Tx(ReadTx):
         cursor = await self._connection.execute(query.statement, parameters)
         return cursor.rowcount
 
+    async def wait_for_locks(self, timeout_ms: int) -> None:
+        """From here to its end, the transaction waits for each lock as long as this."""
+        await self._connection.execute(b"set local lock_timeout = %d" % timeout_ms)
+
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
         """What happens within is undone at its end, locks included; its results are what they would have been."""
@@ -138,14 +142,21 @@ class Database:
                 await connection.execute(b"set transaction isolation level repeatable read, read only")
                 yield ReadTx(connection)
 
-    async def retrying(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """Run `work` in a write transaction; after a deadlock or a lock timeout, again, at most four times in all."""
-        for attempt in range(1, _ATTEMPTS + 1):
+    async def retrying(
+        self, work: Callable[[Tx], Awaitable[T]], *, attempts: int = _ATTEMPTS, lock_timeout_ms: int | None = None
+    ) -> T:
+        """Run `work` in a write transaction; after a deadlock or a lock timeout, again, at most `attempts` times in all.
+
+        `lock_timeout_ms` is how long a row is waited for, where that is to differ from the setting.
+        """
+        for attempt in range(1, attempts + 1):
             try:
                 async with self.write() as tx:
+                    if lock_timeout_ms is not None:
+                        await tx.wait_for_locks(lock_timeout_ms)
                     return await work(tx)
             except Exception as error:
-                if attempt == _ATTEMPTS or not _is_retryable(error):
+                if attempt == attempts or not _is_retryable(error):
                     raise
                 await asyncio.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311 - jitter, not a secret
         raise AssertionError("the last attempt returns or raises")

@@ -17,12 +17,42 @@ from tallystick.http.envelope import Envelope
 from tallystick.http.guides import agents, banking, fintech, production, retail
 from tallystick.http.methods import MethodNotAllowed
 from tallystick.http.problems import on_http_error, on_refusal, on_validation_error
-from tallystick.http.routes import accounts, cases, closing, customers, events, payments, reconciliations, tasks, transfers
+from tallystick.http.routes import (
+    account_changes,
+    accounts,
+    cases,
+    closing,
+    customers,
+    events,
+    holds,
+    journals,
+    payments,
+    postings,
+    reconciliations,
+    statements,
+    tasks,
+    transfers,
+)
 from tallystick.http.services import Services
 from tallystick.http.settings import HttpSettings
 from tallystick.kit import TallystickError
 
-_NATIVE = (transfers, accounts, customers, tasks, events, cases, closing, payments, reconciliations)
+_NATIVE = (
+    transfers,
+    accounts,
+    account_changes,
+    statements,
+    journals,
+    postings,
+    holds,
+    customers,
+    tasks,
+    events,
+    cases,
+    closing,
+    payments,
+    reconciliations,
+)
 _GUIDES = (retail, fintech, banking, agents, production)
 
 
@@ -61,6 +91,8 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
     app.router.routes.extend(transfers.busy.routes)
     for part in _NATIVE:
         app.router.routes.extend(part.router.routes)
+    for room in (postings, holds):
+        app.router.routes.extend(room.bulk.routes)
     for guide in _GUIDES:
         app.router.routes.extend(guide.router.routes)
     app.router.routes.extend([*health.routes(), *docs.routes()])
@@ -73,7 +105,8 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     tasks_of_ours = [
-        asyncio.create_task(services.transfers.run(), name="group commit"),
+        asyncio.create_task(services.transfers.run(), name="group commit of transfers"),
+        asyncio.create_task(services.journals.run(), name="group commit of journals"),
         asyncio.create_task(services.bell.run(), name="bell"),
     ]
     try:

@@ -1,4 +1,4 @@
-"""Group commit: transfers of concurrent requests share a transaction, and each gets its own answer.
+"""Group commit: what concurrent requests ask for shares a transaction, and each gets its own answer.
 
 While one batch commits, the next one gathers; so an idle server adds no wait, and a busy one commits once for many.
 """
@@ -7,44 +7,63 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
 
-from tallystick import actions
 from tallystick.db import Database, Tx
 from tallystick.kit import TallystickError, Unavailable
 
 MAX_BATCH = 200
 MAX_WAITING = 5000
+_ATTEMPTS = 2
+_PATIENCE_MS = 250
+_SEARCH_S = 8.0
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Generic[Item, Answer]):
     principal: str
-    new: actions.NewTransfer
-    answer: asyncio.Future[actions.Transfer]
+    key: str | None
+    item: Item
+    answer: asyncio.Future[Answer]
 
 
-class TransferBatcher:
-    """Gathers transfers and proposes them in batches; `run` does the work until it is cancelled."""
+class Batcher(Generic[Item, Answer]):
+    """Gathers items of one kind and carries them out in batches; `run` does the work until it is cancelled."""
 
-    def __init__(self, database: Database, on_queued: Callable[[], None], lanes: int = 2) -> None:
-        """`on_queued` is called after a commit that stored queued transfers; `lanes` batches may commit at once."""
+    def __init__(
+        self,
+        database: Database,
+        carry_out: Callable[[Tx, str, Sequence[Item]], Awaitable[Sequence[Answer | TallystickError]]],
+        *,
+        committed: Callable[[Sequence[Answer]], None] | None = None,
+        lanes: int = 2,
+    ) -> None:
+        """`carry_out` does the work of one principal's items in a transaction, with an answer for each, in order.
+
+        `committed` is told the answers after a commit; `lanes` batches may commit at once.
+        """
         self._database = database
-        self._on_queued = on_queued
+        self._carry_out = carry_out
+        self._committed = committed
         self._lanes = lanes
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiting[Item, Answer]] = deque()
         self._arrived = asyncio.Event()
 
-    async def submit(self, principal: str, new: actions.NewTransfer) -> actions.Transfer:
-        """Propose one transfer; returns when it is committed, raises its refusal.
+    async def submit(self, principal: str, key: str | None, item: Item) -> Answer:
+        """Have one item carried out; returns when it is committed, raises its refusal.
 
         `Unavailable` (`overloaded`) where too many are waiting already.
         """
         if len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("overloaded", "too many transfers are waiting; try again")
-        answer: asyncio.Future[actions.Transfer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(principal, new, answer))
+            raise Unavailable("overloaded", "too many requests of this kind are waiting; try again")
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(principal, key, item, answer))
         self._arrived.set()
         return await answer
 
@@ -65,14 +84,14 @@ class TransferBatcher:
             if batch:
                 await self._commit(batch)
 
-    def _take(self) -> list[_Waiting]:
-        """The next batch: one principal's transfers, no key twice, as a repeated key has to see the first one's answer."""
-        batch: list[_Waiting] = []
-        kept: list[_Waiting] = []
+    def _take(self) -> list[_Waiting[Item, Answer]]:
+        """The next batch: one principal's items, no key twice, as a repeated key has to see the first one's answer."""
+        batch: list[_Waiting[Item, Answer]] = []
+        kept: list[_Waiting[Item, Answer]] = []
         keys: set[str] = set()
         while self._waiting and len(batch) < MAX_BATCH:
             waiting = self._waiting.popleft()
-            key = waiting.new.key
+            key = waiting.key
             if waiting.answer.done():
                 continue
             if (batch and waiting.principal != batch[0].principal) or (key is not None and key in keys):
@@ -86,41 +105,57 @@ class TransferBatcher:
             self._arrived.clear()
         return batch
 
-    async def _commit(self, batch: Sequence[_Waiting]) -> None:
-        """Commit a batch; where something unexpected stops it, halve it until the culprit stands alone."""
+    async def _commit(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
         try:
-            answers = await self._database.retrying(lambda tx: _propose(tx, batch))
-        except Unavailable as away:
-            # Whether the commit happened is unknown: the caller asks again under the same key, and is told.
-            _refuse(batch, away)
-        except Exception as error:  # noqa: BLE001 - one transfer's bug must not take its neighbours down
-            if len(batch) == 1:
-                _refuse(batch, error)
-                return
-            middle = len(batch) // 2
-            await self._commit(batch[:middle])
-            await self._commit(batch[middle:])
+            answers = await self._database.retrying(partial(self._work, batch=batch), attempts=_ATTEMPTS)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to those it stopped
+            await self._search(batch, error, asyncio.get_running_loop().time() + _SEARCH_S)
         else:
-            self._answer(batch, answers)
+            self._tell(batch, answers)
 
-    def _answer(self, batch: Sequence[_Waiting], answers: Sequence[actions.Transfer | TallystickError]) -> None:
-        queued = False
+    async def _search(self, batch: Sequence[_Waiting[Item, Answer]], error: Exception, until_s: float) -> None:
+        """Halve a batch that `error` stopped until the culprit stands alone; the others are committed on the way.
+
+        Every part goes out under the same keys. Rows that somebody else holds are waited for briefly now, and the search ends
+        at `until_s` of the loop's clock, so that one stuck row does not keep a lane for long.
+        """
+        if len(batch) == 1 or _is_hopeless(error) or asyncio.get_running_loop().time() > until_s:
+            # After a lost connection nobody knows whether it was carried out: asked again under the key, we can tell.
+            _refuse(batch, error)
+            return
+        middle = len(batch) // 2
+        for part in (batch[:middle], batch[middle:]):
+            try:
+                answers = await self._database.retrying(
+                    partial(self._work, batch=part), attempts=1, lock_timeout_ms=_PATIENCE_MS
+                )
+            except Exception as again:  # noqa: BLE001 - as above
+                await self._search(part, again, until_s)
+            else:
+                self._tell(part, answers)
+
+    async def _work(self, tx: Tx, batch: Sequence[_Waiting[Item, Answer]]) -> Sequence[Answer | TallystickError]:
+        return await self._carry_out(tx, batch[0].principal, [waiting.item for waiting in batch])
+
+    def _tell(self, batch: Sequence[_Waiting[Item, Answer]], answers: Sequence[Answer | TallystickError]) -> None:
+        good: list[Answer] = []
         for waiting, answer in zip(batch, answers, strict=True):
             if isinstance(answer, TallystickError):
                 _refuse([waiting], answer)
                 continue
-            queued = queued or answer.status == "queued"
+            good.append(answer)
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
-        if queued:
-            self._on_queued()
+        if self._committed is not None and good:
+            self._committed(good)
 
 
-async def _propose(tx: Tx, batch: Sequence[_Waiting]) -> list[actions.Transfer | TallystickError]:
-    return await actions.propose(tx, batch[0].principal, [waiting.new for waiting in batch])
+def _is_hopeless(error: Exception) -> bool:
+    """Whether no part of the batch would fare better now. Rows in use are another matter: they are some item's."""
+    return isinstance(error, Unavailable) and error.code != "contention"
 
 
-def _refuse(batch: Sequence[_Waiting], error: Exception) -> None:
+def _refuse(batch: Sequence[_Waiting[Item, Answer]], error: Exception) -> None:
     for waiting in batch:
         if not waiting.answer.done():
             waiting.answer.set_exception(error)

@@ -18,12 +18,13 @@ from tallystick.http.shapes import IDEMPOTENCY_KEY_PATTERN
 from tallystick.kit import loads
 
 _KEY = re.compile(IDEMPOTENCY_KEY_PATTERN)
+_NOTHING = object()
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
 class DirectRoute(ExactRoute):
-    """A route whose endpoint takes `body`, `call` and `idempotency_key`, at an address without parameters.
+    """A route whose endpoint takes `body`, `call` and the `RequiredKey` `idempotency_key`, at an address without parameters.
 
     The framework documents it as any other, and does not take part in a request: resolving the three arguments costs it more
     time than all the rest of such a request takes before the database. A test holds the answers of both ways together.
@@ -41,32 +42,39 @@ class DirectRoute(ExactRoute):
         principal = await services.gatekeeper.principal(_text(headers.get(b"authorization")))
         body = await ExactRequest(scope, receive).body()
         key = _text(headers.get(b"idempotency-key"))
+        given = _read(body, _text(headers.get(b"content-type")) or "")
+        if key is None:
+            raise RequestValidationError([{"type": "missing", "loc": ("header", "Idempotency-Key"), "msg": "Field required"}])
         response = await self._endpoint(
-            body=self._validated(body, _text(headers.get(b"content-type")) or ""),
-            call=Call(principal, services),
-            idempotency_key=_checked_key(key),
+            body=self._validated(given), call=Call(principal, services), idempotency_key=_checked_key(key)
         )
         await response(scope, receive, send)
 
-    def _validated(self, body: bytes, content_type: str) -> BaseModel:
-        if not body:
+    def _validated(self, given: Any) -> BaseModel:
+        if given is _NOTHING:
             raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
-        if content_type != "application/json":
-            check_content_type(content_type)
         try:
-            return self._model.model_validate(loads(body), from_attributes=True)
+            return self._model.model_validate(given, from_attributes=True)
         except ValidationError as error:
             found = error.errors(include_url=False, include_input=False, include_context=False)
             raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
 
 
-def _checked_key(key: str | None) -> str | None:
-    if key is not None and not _KEY.fullmatch(key):
+def _read(body: bytes, content_type: str) -> Any:
+    if not body:
+        return _NOTHING
+    if content_type != "application/json":
+        check_content_type(content_type)
+    return loads(body)
+
+
+def _checked_key(key: str) -> str:
+    if not _KEY.fullmatch(key):
         raise RequestValidationError(
             [
                 {
                     "type": "string_pattern_mismatch",
-                    "loc": ("header", "idempotency-key"),
+                    "loc": ("header", "Idempotency-Key"),
                     "msg": "1 to 200 visible ASCII characters",
                 }
             ]

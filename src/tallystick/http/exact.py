@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.http.services import CALL, Call, Services
-from tallystick.kit import Invalid, dumps, loads
+from tallystick.kit import MAX_BRACKETS, Invalid, dumps, loads
 
 
 class Json(Response):
@@ -35,6 +35,9 @@ class ExactRequest(Request):
 class ExactRoute(APIRoute):
     """A route that asks who is calling, then reads the body; only then does the framework look at it."""
 
+    max_brackets = MAX_BRACKETS
+    """Twice the arrays and objects that a body may hold."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
         takes_body = self.body_field is not None
@@ -50,10 +53,16 @@ class ExactRoute(APIRoute):
             body = await exact.body()
             if body:
                 check_content_type(request.headers.get("content-type", ""))
-                exact.exact = loads(body)
+                exact.exact = loads(body, max_brackets=self.max_brackets)
             return await handler(exact)
 
         return handle
+
+
+class BulkRoute(ExactRoute):
+    """A route that takes thousands of things in one body, which has the bounds in bytes of `envelope.LARGER`."""
+
+    max_brackets = 4 * MAX_BRACKETS
 
 
 def _check_address(request: Request) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 _REFUSALS = {
+    "400": "No Idempotency-Key, which this request needs.",
     "401": "No API key, or one that is not known.",
     "404": "Something that the request names does not exist.",
     "409": "The request contradicts what is already so.",
@@ -76,6 +77,8 @@ def document(derived: dict[str, Any]) -> dict[str, Any]:
 
 def _add_refusals(method: str, operation: dict[str, Any]) -> None:
     wanted = _OF_READING if method == "get" else set(_REFUSALS)
+    if not any(one["in"] == "header" and one.get("required") for one in operation.get("parameters", ())):
+        wanted = wanted - {"400"}
     if "requestBody" not in operation:
         wanted = wanted - _OF_A_BODY
     operation["responses"].pop("422", None)

@@ -17,6 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "tallystick.request_id"
 """Where the id of a request is kept in its ASGI scope."""
 
+_KEY = ("header", "idempotency-key")
 _MAX_ERRORS = 20
 _MAX_POINTER = 200
 _STATUS: dict[type[TallystickError], int] = {
@@ -82,12 +83,20 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 async def on_validation_error(request: Request, error: Exception) -> Response:
     """Answer input that is not of the declared shape: where and why, never the input itself."""
     assert isinstance(error, RequestValidationError)
+    violations = error.errors()
+    if any(one["type"] == "missing" and tuple(map(str.lower, map(str, one["loc"]))) == _KEY for one in violations):
+        return problem(
+            400,
+            "idempotency_key_required",
+            "what moves money needs an Idempotency-Key, one for each thing that is to happen once",
+            request_id=request.scope.get(REQUEST_ID),
+        )
     return problem(
         422,
         "validation_failed",
         "the request is not of the expected shape",
         request_id=request.scope.get(REQUEST_ID),
-        errors=[_violation(one) for one in error.errors()[:_MAX_ERRORS]],
+        errors=[_violation(one) for one in violations[:_MAX_ERRORS]],
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import Request
 
-from tallystick import identity, work
-from tallystick.db import Bell, Database
+from tallystick import actions, identity, ledger, work
+from tallystick.db import Bell, Database, Tx, key_reused
 from tallystick.http.auth import Gatekeeper
-from tallystick.http.batching import TransferBatcher
+from tallystick.http.batching import Batcher
 from tallystick.http.settings import HttpSettings
+from tallystick.kit import TallystickError
 
 CALL = "tallystick.call"
 """Where the call of a request is kept in its ASGI scope."""
@@ -29,7 +31,8 @@ class Services:
     settings: HttpSettings
     database: Database
     bell: Bell
-    transfers: TransferBatcher
+    transfers: Batcher[actions.NewTransfer, actions.Transfer]
+    journals: Batcher[ledger.NamedJournal, ledger.Posted]
     gatekeeper: Gatekeeper
     streams: asyncio.Semaphore
 
@@ -37,7 +40,31 @@ class Services:
     def of(cls, settings: HttpSettings, database: Database) -> Services:
         bell = Bell(database, work.CHANNEL)
         streams = asyncio.Semaphore(settings.max_streams)
-        return cls(settings, database, bell, TransferBatcher(database, bell.ring), Gatekeeper(settings, database), streams)
+
+        def ring(transfers: Sequence[actions.Transfer]) -> None:
+            if any(transfer.status == "queued" for transfer in transfers):
+                bell.ring()
+
+        return cls(
+            settings,
+            database,
+            bell,
+            Batcher(database, actions.propose, committed=ring),
+            Batcher(database, _post),
+            Gatekeeper(settings, database),
+            streams,
+        )
+
+
+async def _post(tx: Tx, principal: str, named: Sequence[ledger.NamedJournal]) -> list[ledger.Posted | TallystickError]:
+    """Post journals of concurrent requests: what cannot be read is refused on its own."""
+    read = await ledger.read_journals(tx, principal, named)
+    answers = iter(await ledger.post_on_record(tx, [journal for journal in read if isinstance(journal, ledger.Journal)]))
+    return [one if isinstance(one, TallystickError) else _answer(next(answers)) for one in read]
+
+
+def _answer(posted: ledger.Posted) -> ledger.Posted | TallystickError:
+    return key_reused() if posted.refusal == "key_reused" else posted
 
 
 @dataclass(frozen=True, slots=True)

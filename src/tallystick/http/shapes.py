@@ -64,6 +64,13 @@ Amount = Annotated[
 ]
 """A decimal string, or a JSON number, which is read digit by digit."""
 
+SignedAmount = Annotated[
+    Decimal | int | str,
+    PlainValidator(_amount),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^-?[0-9]{1,16}(\.[0-9]{1,9})?$"}, {"type": "number"}]}),
+]
+"""As `Amount`, and below zero for what is taken."""
+
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.]{0,11}$")]
 
 IdempotencyKey = Annotated[
@@ -73,6 +80,18 @@ IdempotencyKey = Annotated[
         description="The same request again under the same key is carried out once and answered as the first time.",
     ),
 ]
+
+RequiredKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        pattern=IDEMPOTENCY_KEY_PATTERN,
+        description="The same request again under the same key is carried out once and answered as the first time. "
+        "What moves money is refused without one.",
+    ),
+]
+"""The key of a request that moves money. Without it: 400 `idempotency_key_required`, as the draft of the header says
+(draft-ietf-httpapi-idempotency-key-header-07, error handling)."""
 
 
 def _instant(text: Any) -> datetime:

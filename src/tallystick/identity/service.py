@@ -12,8 +12,8 @@ from tallystick.kit import Invalid, NotFound, check_name
 
 _PREFIX = "ts_"
 _PREFIX_LENGTH = 10
-_RESERVED = frozenset({"bootstrap", "demo", "end-of-day", "settlement-agent", "tallystick", "import"})
-_RESERVED_BEGINNINGS = ("import:", "operator:", "demo:", "worker@")
+_RESERVED = frozenset({"bootstrap", "demo", "end-of-day", "settlement-agent", "tallystick", "import", "clock"})
+_RESERVED_BEGINNINGS = ("import:", "operator:", "demo:", "cli:", "worker@")
 
 _queries = Queries(__package__)
 _ADD_PRINCIPAL = _queries.command("add_principal")

@@ -9,11 +9,12 @@ from tallystick.kit.errors import (
     Unauthorized,
     Unavailable,
 )
-from tallystick.kit.json import digest, dumps, loads, loads_stored
-from tallystick.kit.money import MAX_MINOR, Asset, format_minor, parse_minor
+from tallystick.kit.json import MAX_BRACKETS, digest, dumps, loads, loads_stored
+from tallystick.kit.money import MAX_MINOR, Asset, format_minor, parse_minor, parse_signed_minor
 from tallystick.kit.names import NAME_PATTERN, check_name, check_text
 
 __all__ = [
+    "MAX_BRACKETS",
     "MAX_MINOR",
     "NAME_PATTERN",
     "Asset",
@@ -32,4 +33,5 @@ __all__ = [
     "loads",
     "loads_stored",
     "parse_minor",
+    "parse_signed_minor",
 ]

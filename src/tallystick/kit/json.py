@@ -26,12 +26,12 @@ _SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
-def loads(data: bytes | str) -> Any:
+def loads(data: bytes | str, *, max_brackets: int = MAX_BRACKETS) -> Any:
     """Read JSON. Numbers with a fraction or an exponent become `Decimal`, others `int`.
 
     Refuses with `Invalid`: malformed JSON (`json_malformed`), NaN, infinities and numbers past 40 digits, past an exponent
     of 30 or, for integers, past 64 bits (`json_number`), nesting past 32 levels (`json_too_deep`), more than
-    50,000 arrays and objects (`json_too_large`), an object with a key twice (`json_duplicate_key`), and text that PostgreSQL
+    half of `max_brackets` arrays and objects (`json_too_large`), an object with a key twice (`json_duplicate_key`), and text that PostgreSQL
     cannot hold: U+0000 and lone surrogates (`json_text`).
     """
     try:
@@ -39,7 +39,7 @@ def loads(data: bytes | str) -> Any:
     except UnicodeDecodeError as error:
         raise Invalid("json_malformed", f"the body is not UTF-8 at byte {error.start}") from None
     if text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_depth(text)
+        _check_depth(text, max_brackets)
     try:
         value = json.loads(
             text, parse_float=_exact, parse_int=_bounded, parse_constant=_no_constant, object_pairs_hook=_no_key_twice
@@ -106,15 +106,15 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_depth(text: str) -> None:
+def _check_depth(text: str, max_brackets: int) -> None:
     brackets = _NO_BRACKET.sub("", _STRING.sub("", text))
     depth = 0
-    for bracket in brackets[:MAX_BRACKETS]:
+    for bracket in brackets[:max_brackets]:
         depth += 1 if bracket in "[{" else -1
         if depth > MAX_DEPTH:
             raise Invalid("json_too_deep", f"JSON may nest {MAX_DEPTH} levels")
-    if len(brackets) > MAX_BRACKETS:
-        raise Invalid("json_too_large", f"JSON may hold {MAX_BRACKETS // 2} arrays and objects")
+    if len(brackets) > max_brackets:
+        raise Invalid("json_too_large", f"JSON may hold {max_brackets // 2} arrays and objects")
 
 
 def _check_text(value: Any) -> None:

@@ -44,6 +44,17 @@ def parse_minor(amount: Decimal | int | str, asset: Asset) -> int:
     return minor
 
 
+def parse_signed_minor(amount: Decimal | int | str, asset: Asset) -> int:
+    """Convert a decimal amount to minor units of `asset`, exactly: above zero gives, below zero takes.
+
+    Refuses as `parse_minor` does, and zero with `Invalid` (`amount_is_zero`).
+    """
+    number = _decimal(amount)
+    if number.is_zero():
+        raise Invalid("amount_is_zero", "the amount must not be zero")
+    return -parse_minor(number.copy_abs(), asset) if number.is_signed() else parse_minor(number, asset)
+
+
 def format_minor(minor: int, asset: Asset) -> str:
     """Write minor units as a decimal string with all decimals of the asset: 1250 CZK-haler is `12.50`."""
     if asset.scale == 0:

@@ -76,9 +76,9 @@ async def holds(
     )
 
 
-async def hold_changes(tx: ReadTx, hold_id: int) -> list[HoldChange]:
-    """What became of a hold, in order."""
-    return await store.hold_changes(tx, hold_id)
+async def hold_changes(tx: ReadTx, hold_id: int, *, limit: int = 1000) -> list[HoldChange]:
+    """What became of a hold, in order; the first `limit` changes."""
+    return await store.hold_changes(tx, hold_id, limit=limit)
 
 
 def capture(

@@ -67,9 +67,9 @@ class Account:
     floor: int | None
     seq: int
 
-    def as_opened(self) -> Account:
-        """The account as the call that opened it was told of it, whatever has become of it since."""
-        return dataclasses.replace(self, status="open", posted=0, held=0, seq=0)
+    def as_opened(self, floor: int | None) -> Account:
+        """The account as the call that opened it with `floor` was told of it, whatever has become of it since."""
+        return dataclasses.replace(self, status="open", posted=0, held=0, seq=0, floor=floor)
 
     @property
     def available(self) -> int:
@@ -152,6 +152,14 @@ class Original:
     reverses: int | None
     account_id: int
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reversed:
+    """A journal (`original`) and one that takes it back."""
+
+    original: int
+    journal_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ select n, kind, taken, freed, journal_id, actor, changed_at
   from ledger.hold_change
  where hold_id = %(hold_id)s::bigint
  order by n
+ limit %(limit)s::bigint
 
 -- originals --
 -- What journals gave to each account and took from it, net, for their reversal.
@@ -66,6 +67,18 @@ select j.id as journal_id, j.kind, j.reverses, e.account_id, sum(e.amount)::bigi
  where j.id = any (%(journal_ids)s::bigint[])
  group by j.id, j.kind, j.reverses, e.account_id
  order by j.id, min(e.seq), e.account_id
+
+-- reversals --
+-- The journals that take others back, oldest first, at most so many of each.
+select j.id as original, r.id as journal_id
+  from unnest(%(ids)s::bigint[]) as j (id)
+  cross join lateral (
+           select x.id
+             from ledger.journal x
+            where x.reverses = j.id
+            order by x.id
+            limit %(most)s::bigint) as r
+ order by j.id, r.id
 
 -- open_accounts --
 -- Open accounts by name; those that exist stay as they are.

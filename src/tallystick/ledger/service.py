@@ -74,6 +74,14 @@ async def reverse(tx: Tx, reversals: Sequence[Reversal], *, mode: Mode = "indepe
     return await post(tx, journals, mode=mode, dry_run=dry_run)
 
 
+async def reversals(tx: ReadTx, journal_ids: Sequence[int], *, most: int) -> dict[int, list[int]]:
+    """For journals that were taken back, those that did so, oldest first; at most `most` of each."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for one in await store.reversals(tx, journal_ids, most=most):
+        found[one.original].append(one.journal_id)
+    return found
+
+
 def _reversing(reversal: Reversal, originals: Sequence[Original]) -> Journal:
     return Journal(
         kind="reversal",

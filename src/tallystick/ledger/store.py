@@ -25,6 +25,7 @@ from tallystick.ledger.model import (
     Posted,
     Release,
     Released,
+    Reversed,
     TrialBalance,
 )
 
@@ -36,6 +37,7 @@ _EXPIRE_HOLDS = _queries.bind("expire_holds", int)
 _HOLDS = _queries.bind("holds", Hold)
 _HOLD_CHANGES = _queries.bind("hold_changes", HoldChange)
 _ORIGINALS = _queries.bind("originals", Original)
+_REVERSALS = _queries.bind("reversals", Reversed)
 _OPEN_ACCOUNTS = _queries.bind("open_accounts", OpenedAccount)
 _CHANGE_ACCOUNTS = _queries.bind("change_accounts", int)
 _ACCOUNT_CHANGES = _queries.bind("account_changes", AccountChange)
@@ -59,7 +61,9 @@ async def post(tx: Tx, journals: Sequence[Journal], *, atomic: bool) -> list[Pos
         _POST,
         {
             "keys": texts([journal.key for journal in journals]) if keyed else None,
-            "hashes": byteas([None if journal.key is None else _hash(journal) for journal in journals]) if keyed else None,
+            "hashes": byteas([None if journal.key is None else journal_hash(journal) for journal in journals])
+            if keyed
+            else None,
             "kinds": texts([journal.kind for journal in journals]),
             "ref_ids": sparse([journal.ref_id for journal in journals]),
             "actors": texts([journal.actor for journal in journals]),
@@ -83,7 +87,7 @@ async def post(tx: Tx, journals: Sequence[Journal], *, atomic: bool) -> list[Pos
     )
 
 
-def _hash(journal: Journal) -> bytes:
+def journal_hash(journal: Journal) -> bytes:
     facts: list[Any] = [
         journal.kind,
         journal.ref_id,
@@ -104,7 +108,7 @@ async def place_holds(tx: Tx, holds: Sequence[NewHold], *, atomic: bool) -> list
         _PLACE_HOLDS,
         {
             "keys": [hold.key for hold in holds],
-            "hashes": [None if hold.key is None else _hold_hash(hold) for hold in holds],
+            "hashes": [None if hold.key is None else hold_hash(hold) for hold in holds],
             "accounts": [hold.account_id for hold in holds],
             "amounts": [hold.amount for hold in holds],
             "kinds": [hold.kind for hold in holds],
@@ -121,7 +125,7 @@ async def place_holds(tx: Tx, holds: Sequence[NewHold], *, atomic: bool) -> list
     )
 
 
-def _hold_hash(hold: NewHold) -> bytes:
+def hold_hash(hold: NewHold) -> bytes:
     facts: list[Any] = [
         hold.account_id,
         hold.amount,
@@ -165,12 +169,16 @@ async def holds(
     return await tx.all(_HOLDS, parameters)
 
 
-async def hold_changes(tx: ReadTx, hold_id: int) -> list[HoldChange]:
-    return await tx.all(_HOLD_CHANGES, {"hold_id": hold_id})
+async def hold_changes(tx: ReadTx, hold_id: int, *, limit: int) -> list[HoldChange]:
+    return await tx.all(_HOLD_CHANGES, {"hold_id": hold_id, "limit": limit})
 
 
 async def originals(tx: ReadTx, journal_ids: Sequence[int]) -> list[Original]:
     return await tx.all(_ORIGINALS, {"journal_ids": list(journal_ids)})
+
+
+async def reversals(tx: ReadTx, journal_ids: Sequence[int], *, most: int) -> list[Reversed]:
+    return await tx.all(_REVERSALS, {"ids": list(journal_ids), "most": most})
 
 
 async def open_accounts(tx: Tx, specs: Sequence[AccountSpec], *, actor: str) -> list[OpenedAccount]:

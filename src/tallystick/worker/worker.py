@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from tallystick import work
+from tallystick import ledger, work
 from tallystick.agents import BuiltInAgent, built_in
 from tallystick.db import Database, Tx, listen
 from tallystick.kit import TallystickError, Unavailable
@@ -21,14 +21,15 @@ _log = logging.getLogger(__name__)
 _BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
 _LEASE_S = 60
+_EXPIRED_AT_ONCE = 1000
 _AWAY = frozenset({"database_unavailable", "database_busy"})
 
 
 class Worker:
     """Runs `agents` on their queued tasks until it is told to stop. Any number of workers may run at once.
 
-    `poll_s` is how long a task may wait when the bell that announces it is lost; `batch` is how many tasks of an agent share a
-    transaction; `name` appears in the record, and is made of the host and the process where it is not given.
+    `poll_s` is how long a task may wait when the bell that announces it is lost, and how often expired holds are swept;
+    `batch` is how many tasks of an agent share a transaction; `name` appears in the record, and is made of the host and the process where it is not given.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Worker:
                     await _first_of(stop, woken, timeout_s=self._poll_s)
 
     async def round(self, stop: asyncio.Event) -> bool:
-        """Take back what expired, then one batch of each agent, until `stop` is set; whether any task was found."""
+        """Take back and free what expired, then one batch of each agent, until `stop` is set; whether any task was found."""
         await self._sweep()
         busy = False
         for agent in self._agents:
@@ -79,9 +80,16 @@ class Worker:
         if time.monotonic() - self._swept_at < self._poll_s:
             return
         taken = await self._database.retrying(work.take_back_expired)
-        self._swept_at = time.monotonic()
+        expired = await self._database.retrying(self._expire_holds)
+        # Where there was as much to do as one sweep does, the next round sweeps again.
+        if expired < _EXPIRED_AT_ONCE:
+            self._swept_at = time.monotonic()
         if taken:
             _log.warning("took back %d tasks whose attempt was past its deadline", taken)
+
+    async def _expire_holds(self, tx: Tx) -> int:
+        """Free what holds bound whose time is over by the database's clock; any number of workers may do so at once."""
+        return await ledger.expire_on_record(tx, self._name, limit=_EXPIRED_AT_ONCE)
 
     async def _batch_of(self, agent: BuiltInAgent, stop: asyncio.Event) -> bool:
         claimed: list[work.Claimed] = []

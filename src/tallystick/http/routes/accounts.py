@@ -15,6 +15,7 @@ from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.routes.account_changes import limit_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import Currency, IdempotencyKey, Name, PathName, Strict
 from tallystick.kit import Conflict, format_minor
@@ -26,10 +27,13 @@ _EXAMPLE: JsonDict = {
     "id": "ACC123",
     "customer_id": "CUST-1042",
     "currency": "CZK",
+    "kind": "customer",
     "status": "open",
     "posted": "1250.75",
     "held": "0.00",
     "available": "1250.75",
+    "overdraft_limit": "0.00",
+    "seq": 3,
 }
 _ENTRY_EXAMPLE: JsonDict = {
     "seq": 3,
@@ -53,17 +57,24 @@ class AccountBody(Strict):
 
 
 class AccountAnswer(BaseModel):
-    """An account as it stands; amounts are decimal strings in `currency`."""
+    """An account as it stands; amounts are decimal strings in `currency`.
+
+    `available` may not be taken below minus `overdraft_limit`, which is `null` where there is no limit; `seq` is how many
+    entries the account has.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str
     customer_id: str | None
     currency: str
+    kind: Literal["customer", "internal"]
     status: Literal["open", "frozen", "closed"]
     posted: str
     held: str
     available: str
+    overdraft_limit: str | None
+    seq: int
 
 
 class AccountPage(BaseModel):
@@ -103,7 +114,9 @@ async def open_account(body: AccountBody, call: CurrentCall, idempotency_key: Id
         await ledger.asset(tx, body.currency)
         owner = await customers.get(tx, body.customer_id) if body.customer_id is not None else None
         floor = 0 if body.kind == "customer" else None
-        (opened,) = await ledger.open_accounts(tx, [ledger.AccountSpec(body.id, body.currency, body.kind, floor)])
+        (opened,) = await ledger.open_accounts(
+            tx, [ledger.AccountSpec(body.id, body.currency, body.kind, floor)], actor=call.principal.name
+        )
         if not opened.opened:
             raise Conflict("account_exists", f"there is an account {body.id} already")
         if owner is not None:
@@ -114,7 +127,9 @@ async def open_account(body: AccountBody, call: CurrentCall, idempotency_key: Id
         return opened.id
 
     async def read(tx: ReadTx, account_id: int) -> list[dict[str, Any]]:
-        return await _answers(tx, [account.as_opened() for account in await ledger.accounts(tx, ids=[account_id], limit=1)])
+        (first,) = await ledger.account_changes(tx, account_id, before=2, limit=1)
+        (account,) = await ledger.accounts(tx, ids=[account_id], limit=1)
+        return await _answers(tx, [account.as_opened(first.floor)])
 
     request = body.model_dump()
     (answer,) = await once(call, idempotency_key, kind="account", request=request, create=create, read=read)
@@ -172,10 +187,13 @@ async def _answers(tx: ReadTx, accounts: list[ledger.Account]) -> list[dict[str,
             "id": account.name,
             "customer_id": owners.get(account.id),
             "currency": account.asset,
+            "kind": account.kind,
             "status": account.status,
             "posted": format_minor(account.posted, account.unit),
             "held": format_minor(account.held, account.unit),
             "available": format_minor(account.available, account.unit),
+            "overdraft_limit": limit_of(account.floor, account.unit),
+            "seq": account.seq,
         }
         for account in accounts
     ]

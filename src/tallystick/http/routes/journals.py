@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from tallystick.kit import Asset, Invalid, format_minor
 router = APIRouter(route_class=ExactRoute, tags=["journals"])
 _KIND = "journals"
 _SHOWN = 20
+_REVERSALS = 100
 _LEG: JsonDict = {
     "account_id": "ACC123",
     "currency": "CZK",
@@ -36,6 +38,7 @@ _EXAMPLE: JsonDict = {
     "task_id": None,
     "approval_id": None,
     "reverses": None,
+    "reversed_by": [],
     "hold_id": None,
     "effective_at": "2026-11-21T12:34:56.789012Z",
     "posted_at": "2026-11-21T12:34:56.789012Z",
@@ -58,7 +61,10 @@ class LegAnswer(BaseModel):
 
 
 class JournalAnswer(BaseModel):
-    """A journal and its entries, which sum to zero for each currency. With `more_entries` a list shows the first 20 of them."""
+    """A journal and its entries, which sum to zero for each currency. With `more_entries` a list shows the first 20 of them.
+
+    `reversed_by` are the journals that take it back, the first 100 of them.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -70,6 +76,7 @@ class JournalAnswer(BaseModel):
     task_id: str | None
     approval_id: str | None
     reverses: str | None
+    reversed_by: list[str]
     hold_id: str | None
     effective_at: datetime
     posted_at: datetime
@@ -106,7 +113,8 @@ async def list_journals(
         account = None if account_id is None else (await ledger.account(tx, account_id)).id
         rows = await ledger.journals(tx, account_id=account, kind=kind, start=start, end=end, place=place, limit=limit + 1)
         legs = await ledger.legs(tx, [row.id for row in rows], most=_SHOWN + 1)
-    return page(rows, limit, list_kind, item=lambda row: _answer(row, legs, _SHOWN), bound=lambda row: row.place)
+        reversals = await ledger.reversals(tx, [row.id for row in rows], most=_REVERSALS)
+    return page(rows, limit, list_kind, item=lambda row: _answer(row, legs, _SHOWN, reversals), bound=lambda row: row.place)
 
 
 @router.get("/v1/journals/{journal_id}", response_model=JournalAnswer)
@@ -115,10 +123,13 @@ async def get_journal(journal_id: PathId, call: CurrentCall) -> Response:
     async with call.database.snapshot() as tx:
         found = await ledger.journal(tx, journal_id)
         legs = await ledger.legs(tx, [found.id])
-    return Json(_answer(found, legs, len(legs)))
+        reversals = await ledger.reversals(tx, [found.id], most=_REVERSALS)
+    return Json(_answer(found, legs, len(legs), reversals))
 
 
-def _answer(journal: ledger.PastJournal, legs: list[ledger.Leg], shown: int) -> dict[str, Any]:
+def _answer(
+    journal: ledger.PastJournal, legs: list[ledger.Leg], shown: int, reversals: Mapping[int, list[int]]
+) -> dict[str, Any]:
     own = [leg for leg in legs if leg.journal_id == journal.id]
     return {
         "id": str(journal.id),
@@ -129,6 +140,7 @@ def _answer(journal: ledger.PastJournal, legs: list[ledger.Leg], shown: int) -> 
         "task_id": _id(journal.task_id),
         "approval_id": _id(journal.approval_id),
         "reverses": _id(journal.reverses),
+        "reversed_by": [str(id) for id in reversals.get(journal.id, ())],
         "hold_id": _id(journal.hold_id),
         "effective_at": journal.effective_at,
         "posted_at": journal.posted_at,

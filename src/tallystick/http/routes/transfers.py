@@ -15,7 +15,7 @@ from tallystick.http.direct import DirectRoute
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.services import CurrentCall
-from tallystick.http.shapes import IdempotencyKey, Money, MoneyAnswer, Name, PathId, Strict, money
+from tallystick.http.shapes import Money, MoneyAnswer, Name, PathId, RequiredKey, Strict, money
 
 router = APIRouter(route_class=ExactRoute, tags=["transfers"])
 busy = APIRouter(route_class=DirectRoute, tags=["transfers"])
@@ -77,10 +77,11 @@ class TransferPage(BaseModel):
     response_description="Carried out: `posted`, or `failed` with the reason of the business.",
     responses={202: {"model": TransferAnswer, "description": "Stored for the settlement agent: `queued`."}},
 )
-async def create_transfer(body: TransferBody, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
+async def create_transfer(body: TransferBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """Move money from one account to another. A business refusal is an answer, remembered under the key."""
     transfer = await call.services.transfers.submit(
         call.principal.name,
+        idempotency_key,
         actions.NewTransfer(
             body.from_account,
             body.to_account,

@@ -2,23 +2,28 @@
 -- Ids for transfers that are about to be made, and the idempotency keys of those that have one; see db.claim.
 select c.ord, c.state, c.ref_id
   from db.claim(
-           %(scopes)b::text[], %(keys)b::text[], %(hashes)b::bytea[],
-           (select array_agg('transfer'::text) from generate_series(1, %(count)s::integer)),
+           array_fill(%(scope)s::text, array[%(count)s::integer]), %(keys)b::text[], %(hashes)b::bytea[],
+           array_fill('transfer'::text, array[%(count)s::integer]),
            (select array_agg(nextval('actions.transfer_id_seq')) from generate_series(1, %(count)s::integer))) as c
 
 -- insert --
--- Store transfers with what became of them so far.
-insert into actions.transfer
-       (id, principal, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason,
-        created_at, settled_at)
-select u.id, %(principal)s::text, u.from_account, u.to_account, u.amount, u.asset, u.description, u.settle, u.task_id, u.status,
-       u.journal_id, u.reason, c.now, case when u.status <> 'queued' then c.now end
-  from (select clock_timestamp() as now) as c
- cross join unnest(%(ids)b::bigint[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[], %(amounts)b::bigint[],
-              %(assets)b::text[], %(descriptions)b::text[], %(settles)b::text[], %(task_ids)b::bigint[], %(statuses)b::text[],
-              %(journal_ids)b::bigint[], %(reasons)b::text[])
-       as u (id, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason)
-returning id, created_at, settled_at
+-- Store transfers with what became of them so far; the time they were stored at.
+with moment as (
+    select clock_timestamp() as now
+), stored as (
+    insert into actions.transfer
+           (id, principal, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason,
+            created_at, settled_at)
+    select u.id, %(principal)s::text, u.from_account, u.to_account, u.amount, u.asset, u.description, u.settle, u.task_id, u.status,
+           u.journal_id, u.reason, m.now, case when u.status <> 'queued' then m.now end
+      from moment m
+     cross join unnest(%(ids)b::bigint[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[], %(amounts)b::bigint[],
+                  %(assets)b::text[], %(descriptions)b::text[], %(settles)b::text[], %(task_ids)b::bigint[], %(statuses)b::text[],
+                  %(journal_ids)b::bigint[], %(reasons)b::text[])
+           as u (id, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason)
+)
+select now
+  from moment
 
 -- by_ids --
 -- Transfers by id.

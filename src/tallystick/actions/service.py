@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from tallystick import audit, ledger, work
 from tallystick.actions import store
@@ -165,8 +166,8 @@ async def _execute(
     ]
     posted = dict(zip((item.place for item in now), await ledger.post(tx, journals), strict=True))
     rows = {item.place: _row(item, ids[item.place], posted.get(item.place), task_ids.get(item.place)) for item in fresh}
-    stored = {row.id: row for row in await store.insert(tx, principal, list(rows.values()))}
-    transfers = [_transfer(principal, item, rows[item.place], stored[ids[item.place]]) for item in fresh]
+    stored_at = await store.insert(tx, principal, list(rows.values()))
+    transfers = [_transfer(principal, item, rows[item.place], stored_at) for item in fresh]
     await audit.append(
         tx,
         principal=principal,
@@ -194,7 +195,7 @@ def _row(item: _Checked, transfer_id: int, posted: ledger.Posted | None, task_id
     )
 
 
-def _transfer(principal: str, item: _Checked, row: store.NewRow, stored: store.Stored) -> Transfer:
+def _transfer(principal: str, item: _Checked, row: store.NewRow, stored_at: datetime) -> Transfer:
     return Transfer(
         id=row.id,
         principal=principal,
@@ -209,6 +210,6 @@ def _transfer(principal: str, item: _Checked, row: store.NewRow, stored: store.S
         reason=row.reason,
         journal_id=row.journal_id,
         task_id=row.task_id,
-        created_at=stored.created_at,
-        settled_at=stored.settled_at,
+        created_at=stored_at,
+        settled_at=None if row.status == "queued" else stored_at,
     )

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tallystick.actions.model import Transfer
-from tallystick.db import Claimed, Queries, ReadTx, Tx
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The times of a transfer that was just stored."""
-
-    id: int
-    created_at: datetime
-    settled_at: datetime | None
+from tallystick.db import Claimed, Queries, ReadTx, Tx, bigints, byteas, sparse, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +41,7 @@ class NewRow:
 
 _queries = Queries(__package__)
 _TAKE_KEYS = _queries.bind("take_keys", Claimed)
-_INSERT = _queries.bind("insert", Stored)
+_INSERT = _queries.bind("insert", datetime)
 _BY_IDS = _queries.bind("by_ids", Transfer)
 _PAGE = _queries.bind("page", Transfer)
 _PAGE_OF_ACCOUNT = _queries.bind("page_of_account", Transfer)
@@ -59,26 +50,25 @@ _SETTLE = _queries.command("settle")
 
 
 async def take_keys(tx: Tx, scope: str, keys: Sequence[str | None], hashes: Sequence[bytes | None]) -> list[Claimed]:
-    scopes = [scope] * len(keys)
-    return await tx.all(_TAKE_KEYS, {"scopes": scopes, "keys": list(keys), "hashes": list(hashes), "count": len(keys)})
+    return await tx.all(_TAKE_KEYS, {"scope": scope, "keys": texts(keys), "hashes": byteas(hashes), "count": len(keys)})
 
 
-async def insert(tx: Tx, principal: str, rows: Sequence[NewRow]) -> list[Stored]:
-    return await tx.all(
+async def insert(tx: Tx, principal: str, rows: Sequence[NewRow]) -> datetime:
+    return await tx.single(
         _INSERT,
         {
             "principal": principal,
-            "ids": [row.id for row in rows],
-            "from_accounts": [row.from_account for row in rows],
-            "to_accounts": [row.to_account for row in rows],
-            "amounts": [row.amount for row in rows],
-            "assets": [row.asset for row in rows],
-            "descriptions": [row.description for row in rows],
-            "settles": [row.settle for row in rows],
-            "task_ids": [row.task_id for row in rows],
-            "statuses": [row.status for row in rows],
-            "journal_ids": [row.journal_id for row in rows],
-            "reasons": [row.reason for row in rows],
+            "ids": bigints([row.id for row in rows]),
+            "from_accounts": bigints([row.from_account for row in rows]),
+            "to_accounts": bigints([row.to_account for row in rows]),
+            "amounts": bigints([row.amount for row in rows]),
+            "assets": texts([row.asset for row in rows]),
+            "descriptions": sparse([row.description for row in rows]),
+            "settles": texts([row.settle for row in rows]),
+            "task_ids": sparse([row.task_id for row in rows]),
+            "statuses": texts([row.status for row in rows]),
+            "journal_ids": sparse([row.journal_id for row in rows]),
+            "reasons": sparse([row.reason for row in rows]),
         },
     )
 

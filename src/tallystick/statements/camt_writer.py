@@ -5,13 +5,11 @@ Element names, their order and their lengths are those of the message's definiti
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from xml.sax.saxutils import XMLGenerator
-from xml.sax.xmlreader import AttributesImpl
+from xml.sax.saxutils import escape, quoteattr
 
 from tallystick.kit import Invalid, format_minor
 from tallystick.ledger import AccountRef
@@ -27,7 +25,7 @@ _MAX_CODE = 35
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINE_END = re.compile("\r\n?")
-_NO_ATTRIBUTES = AttributesImpl({})
+_REPLACEMENT = "\ufffd"
 
 
 def check_expressible(account: AccountRef) -> None:
@@ -161,31 +159,33 @@ def _not_expressible(what: str) -> Invalid:
 
 
 class _Xml:
-    """Writes elements into a buffer that is taken away in pieces. Characters that XML cannot hold become U+FFFD."""
+    """Writes elements, to be taken away in pieces. Characters that XML cannot hold become U+FFFD."""
 
     def __init__(self) -> None:
-        self._buffer = io.StringIO()
-        self._out = XMLGenerator(self._buffer, "utf-8", short_empty_elements=True)
-        self._out.startDocument()
+        self._written: list[str] = []
+        self.size = 0
+        self._write('<?xml version="1.0" encoding="utf-8"?>\n')
 
     @contextmanager
     def element(self, name: str, **attributes: str) -> Iterator[None]:
-        self._out.startElement(name, AttributesImpl(attributes) if attributes else _NO_ATTRIBUTES)
+        self._write(f"<{name}{_attributes(attributes)}>")
         yield
-        self._out.endElement(name)
+        self._write(f"</{name}>")
 
     def leaf(self, name: str, text: str, **attributes: str) -> None:
-        self._out.startElement(name, AttributesImpl(attributes) if attributes else _NO_ATTRIBUTES)
-        self._out.characters(_NOT_XML.sub("\ufffd", text))
-        self._out.endElement(name)
+        self._write(f"<{name}{_attributes(attributes)}>{escape(_NOT_XML.sub(_REPLACEMENT, text))}</{name}>")
 
-    @property
-    def size(self) -> int:
-        return self._buffer.tell()
+    def _write(self, text: str) -> None:
+        self._written.append(text)
+        self.size += len(text)
 
     def taken(self) -> bytes:
         """What was written since it was last taken."""
-        written = self._buffer.getvalue()
-        self._buffer.seek(0)
-        self._buffer.truncate()
+        written = "".join(self._written)
+        self._written.clear()
+        self.size = 0
         return written.encode()
+
+
+def _attributes(attributes: dict[str, str]) -> str:
+    return "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items())

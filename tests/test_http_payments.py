@@ -131,7 +131,7 @@ async def test_a_post_that_moves_money_needs_a_key(db: Database, path: str, body
         uploaded = await client.post("/v1/nostros/NOSTRO-1/statements", content=CSV, headers={"content-type": "text/csv"})
         assert len((await client.get("/v1/external-payments")).json()["items"]) == 1
     for response in (refused, uploaded):
-        assert (response.status_code, code_of(response)) == (422, "idempotency_key_required")
+        assert (response.status_code, code_of(response)) == (400, "idempotency_key_required")
 
 
 _MINE = [place for place in BODIES if place[1].startswith(("/v1/external-payments", "/v1/reconciliations", "/v1/nostros"))]

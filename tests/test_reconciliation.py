@@ -128,6 +128,15 @@ async def test_what_could_be_two_is_matched_with_neither(db: Database) -> None:
     assert {outcome for outcome, _, _, _ in await _outcomes(db)} == {"missing_in_ledger", "missing_in_statement"}
 
 
+async def test_what_has_another_reference_is_no_partner_and_stands_in_nobodys_way(db: Database) -> None:
+    nostro = await _nostro(db)
+    await _post(db, nostro, [Mirrored(500, "A"), Mirrored(500), Mirrored(700, "C")])
+    await _import(db, _file([_line(1, 500, "B"), _line(2, 700, "D"), _line(3, 700)]))
+    assert (await _outcomes(db))[:3] == [
+        ("matched", 1, 2, "amount_and_date"), ("missing_in_ledger", 2, None, None), ("matched", 3, 3, "amount_and_date"),
+    ]  # fmt: skip
+
+
 async def test_a_line_without_a_booking_day_takes_its_value_day(db: Database) -> None:
     nostro = await _nostro(db)
     await _post(db, nostro, [Mirrored(500)])

@@ -7,20 +7,13 @@ from typing import Any, TypeVar
 
 from tallystick.db import Key, ReadTx, Tx, claim_one, claimed
 from tallystick.http.services import Call
-from tallystick.kit import Conflict, Invalid, digest
+from tallystick.kit import Conflict, digest
 
 Thing = TypeVar("Thing")
 
 
 class _TwinWasFaster(Exception):
     """Another call under the same key committed first, so that this one is to be undone."""
-
-
-def required(key: str | None) -> str:
-    """The key of a POST that moves money; refuses with `Invalid` (`idempotency_key_required`) one that has none."""
-    if key is None:
-        raise Invalid("idempotency_key_required", "a request that moves money needs an Idempotency-Key")
-    return key
 
 
 async def once(

@@ -13,10 +13,21 @@ from starlette.responses import Response
 from tallystick import payments
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
-from tallystick.http.idempotency import once, required
+from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.services import Call, CurrentCall
-from tallystick.http.shapes import Currency, IdempotencyKey, Money, MoneyAnswer, Name, PathId, PathName, Strict, money
+from tallystick.http.shapes import (
+    Currency,
+    IdempotencyKey,
+    Money,
+    MoneyAnswer,
+    Name,
+    PathId,
+    PathName,
+    RequiredKey,
+    Strict,
+    money,
+)
 from tallystick.kit import TallystickError
 
 router = APIRouter(route_class=ExactRoute, tags=["external payments"])
@@ -239,8 +250,8 @@ async def get_nostro(nostro_id: PathName, call: CurrentCall) -> Response:
     response_model=PaymentAnswer,
     response_description="`created`, or `failed` with the reason of the business.",
 )
-async def send_payment(body: PaymentBody, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
-    """Pay to another bank; the money leaves the account at once. Needs an `Idempotency-Key`."""
+async def send_payment(body: PaymentBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """Pay to another bank; the money leaves the account at once."""
     wanted = payments.Outgoing(
         nostro=body.nostro,
         account=body.from_account,
@@ -249,7 +260,7 @@ async def send_payment(body: PaymentBody, call: CurrentCall, idempotency_key: Id
         counterparty=payments.Counterparty(**body.counterparty.model_dump()),
         end_to_end_id=body.end_to_end_id,
         remittance=body.remittance,
-        key=required(idempotency_key),
+        key=idempotency_key,
     )
 
     async def work(tx: Tx) -> payments.History:
@@ -264,8 +275,8 @@ async def send_payment(body: PaymentBody, call: CurrentCall, idempotency_key: Id
     response_model=PaymentAnswer,
     response_description="`received`, or `unmatched` with the reason why nobody of ours could take it.",
 )
-async def receive_payment(body: IncomingBody, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
-    """Book a payment that came in. Needs an `Idempotency-Key`."""
+async def receive_payment(body: IncomingBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """Book a payment that came in."""
     wanted = payments.Incoming(
         nostro=body.nostro,
         beneficiary=body.to_account,
@@ -275,7 +286,7 @@ async def receive_payment(body: IncomingBody, call: CurrentCall, idempotency_key
         end_to_end_id=body.end_to_end_id,
         remittance=body.remittance,
         booked_on=body.booked_on,
-        key=required(idempotency_key),
+        key=idempotency_key,
     )
 
     async def work(tx: Tx) -> payments.History:
@@ -320,49 +331,41 @@ async def get_payment(payment_id: PathId, call: CurrentCall) -> Response:
 
 
 @router.post("/v1/external-payments/{payment_id}/sent", response_model=PaymentAnswer)
-async def mark_sent(payment_id: PathId, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
-    """The payment was handed to the other bank; it cannot be cancelled any more. Needs an `Idempotency-Key`."""
-    return await _move(call, payments.Move(payment_id, "sent", key=required(idempotency_key)))
+async def mark_sent(payment_id: PathId, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """The payment was handed to the other bank; it cannot be cancelled any more."""
+    return await _move(call, payments.Move(payment_id, "sent", key=idempotency_key))
 
 
 @router.post("/v1/external-payments/{payment_id}/settled", response_model=PaymentAnswer)
-async def mark_settled(
-    payment_id: PathId, body: SettledBody, call: CurrentCall, idempotency_key: IdempotencyKey = None
-) -> Response:
-    """The other bank has taken the money from our account there. Needs an `Idempotency-Key`."""
-    return await _move(call, payments.Move(payment_id, "settled", booked_on=body.booked_on, key=required(idempotency_key)))
+async def mark_settled(payment_id: PathId, body: SettledBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """The other bank has taken the money from our account there."""
+    return await _move(call, payments.Move(payment_id, "settled", booked_on=body.booked_on, key=idempotency_key))
 
 
 @router.post("/v1/external-payments/{payment_id}/rejected", response_model=PaymentAnswer)
-async def mark_rejected(
-    payment_id: PathId, body: BackBody, call: CurrentCall, idempotency_key: IdempotencyKey = None
-) -> Response:
-    """The other bank does not carry it out: the customer has the money back. Needs an `Idempotency-Key`."""
-    wanted = payments.Move(payment_id, "rejected", reason=body.reason, booked_on=body.booked_on, key=required(idempotency_key))
+async def mark_rejected(payment_id: PathId, body: BackBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """The other bank does not carry it out: the customer has the money back."""
+    wanted = payments.Move(payment_id, "rejected", reason=body.reason, booked_on=body.booked_on, key=idempotency_key)
     return await _move(call, wanted)
 
 
 @router.post("/v1/external-payments/{payment_id}/returned", response_model=PaymentAnswer)
-async def mark_returned(
-    payment_id: PathId, body: BackBody, call: CurrentCall, idempotency_key: IdempotencyKey = None
-) -> Response:
-    """The money came back, or, of a payment that came in for nobody, was given back. Needs an `Idempotency-Key`."""
-    wanted = payments.Move(payment_id, "returned", reason=body.reason, booked_on=body.booked_on, key=required(idempotency_key))
+async def mark_returned(payment_id: PathId, body: BackBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """The money came back, or, of a payment that came in for nobody, was given back."""
+    wanted = payments.Move(payment_id, "returned", reason=body.reason, booked_on=body.booked_on, key=idempotency_key)
     return await _move(call, wanted)
 
 
 @router.post("/v1/external-payments/{payment_id}/cancelled", response_model=PaymentAnswer)
-async def mark_cancelled(payment_id: PathId, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
-    """It is not to be sent after all: the customer has the money back. Needs an `Idempotency-Key`."""
-    return await _move(call, payments.Move(payment_id, "cancelled", key=required(idempotency_key)))
+async def mark_cancelled(payment_id: PathId, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """It is not to be sent after all: the customer has the money back."""
+    return await _move(call, payments.Move(payment_id, "cancelled", key=idempotency_key))
 
 
 @router.post("/v1/external-payments/{payment_id}/assigned", response_model=PaymentAnswer)
-async def mark_assigned(
-    payment_id: PathId, body: AssignedBody, call: CurrentCall, idempotency_key: IdempotencyKey = None
-) -> Response:
-    """The account is found that an unmatched payment is for. Needs an `Idempotency-Key`."""
-    return await _move(call, payments.Move(payment_id, "assigned", account=body.account, key=required(idempotency_key)))
+async def mark_assigned(payment_id: PathId, body: AssignedBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """The account is found that an unmatched payment is for."""
+    return await _move(call, payments.Move(payment_id, "assigned", account=body.account, key=idempotency_key))
 
 
 async def _move(call: Call, wanted: payments.Move) -> Response:

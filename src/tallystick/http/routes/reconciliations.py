@@ -16,11 +16,11 @@ from starlette.responses import Response
 from tallystick import ledger, payments
 from tallystick.db import Tx
 from tallystick.http.exact import ExactRoute, Json
-from tallystick.http.idempotency import once, required
+from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.problems import REQUEST_ID, problem
 from tallystick.http.services import CurrentCall
-from tallystick.http.shapes import IdempotencyKey, Name, PathId, PathName, Strict
+from tallystick.http.shapes import IdempotencyKey, Name, PathId, PathName, RequiredKey, Strict
 
 router = APIRouter(route_class=ExactRoute, tags=["reconciliation"])
 _KIND = "reconciliations"
@@ -211,9 +211,9 @@ async def import_statement(
     call: CurrentCall,
     settle: Annotated[bool, Query(description="Settle the sent payments that the statement shows.")] = False,
     tolerance_days: Annotated[int, Query(ge=0, le=31, description="How far apart days may be without a reference.")] = 3,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: RequiredKey,
 ) -> Response:
-    """Import another bank's statement and match it. The same file again is matched again. Needs an `Idempotency-Key`."""
+    """Import another bank's statement and match it. The same file again is matched again."""
     async with call.database.read() as tx:
         nostro = await payments.nostro(tx, nostro_id)
         scales = {asset.code: asset.scale for asset in await ledger.assets(tx)}
@@ -221,7 +221,6 @@ async def import_statement(
     if form is None:
         request_id = request.scope.get(REQUEST_ID)
         return problem(415, "unsupported_media_type", "send application/xml or text/csv", request_id=request_id)
-    key = required(idempotency_key)
     data = await request.body()
     files = await asyncio.to_thread(payments.read_file, data, form=form, nostro=nostro, scales=scales)
 
@@ -234,7 +233,7 @@ async def import_statement(
             file_digest=hashlib.sha256(data).digest(),
             tolerance_days=tolerance_days,
             settle=settle,
-            key=key,
+            key=idempotency_key,
         )
 
     imported = await call.database.retrying(work)

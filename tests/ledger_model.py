@@ -163,7 +163,7 @@ class Model:
         return answers, replays
 
     def _decide_journal(self, journal: Journal) -> tuple[int | None, str | None]:
-        refusal = self._malformed(journal) or self._unfit(journal) or self._apply(journal)
+        refusal = self._irreversible(journal) or self._malformed(journal) or self._unfit(journal) or self._apply(journal)
         if refusal is not None:
             return None, refusal
         self.journals.append(journal)
@@ -188,12 +188,14 @@ class Model:
                 return f"account_{self.accounts[name].status}"
         return None
 
+    def _irreversible(self, journal: Journal) -> str | None:
+        if journal.reverses is None:
+            return None
+        if journal.reverses >= len(self.journals):
+            return "unknown_journal"
+        return "not_reversible" if self.journals[journal.reverses].reverses is not None else None
+
     def _unfit(self, journal: Journal) -> str | None:
-        if journal.reverses is not None:
-            if journal.reverses >= len(self.journals):
-                return "unknown_journal"
-            if self.journals[journal.reverses].reverses is not None:
-                return "not_reversible"
         if journal.hold is not None:
             if journal.hold >= len(self.holds):
                 return "unknown_hold"

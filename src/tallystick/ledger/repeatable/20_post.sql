@@ -171,7 +171,9 @@ begin
         continue when v_replayed[j];
 
         v_why := null;
-        if v_last <= v_first then
+        if r_why[j] is not null then
+            v_why := r_why[j];
+        elsif v_last <= v_first then
             v_why := 'too_few_entries';
         elsif v_bad is not null and j = any (v_bad) then
             v_why := 'unbalanced';
@@ -194,9 +196,6 @@ begin
                     exit;
                 end if;
             end loop;
-        end if;
-        if v_why is null and r_why[j] is not null then
-            v_why := r_why[j];
         end if;
         if v_why is null and p_hold_id[j] is not null then
             h := h_at[j];
@@ -313,16 +312,22 @@ begin
         insert into ledger.journal
                (id, kind, ref_id, actor, on_behalf_of, task_id, approval_id, reverses, hold_id, effective_at, posted_at, meta, digest)
         select u.id, u.kind, u.ref_id, u.actor, u.on_behalf_of, u.task_id, u.approval_id, u.reverses, u.hold_id, u.effective, v_now, u.meta,
-               -- db.digest_row, without a call a row.
+               -- The digest of a journal is that of its entries too, as they have none of their own: the row as db.digest_row
+               -- sees it, and then (account, number, amount) of each entry, by account and number.
                sha256(record_send(row(u.id, u.kind, u.ref_id, u.actor, u.on_behalf_of, u.task_id, u.approval_id, u.reverses, u.hold_id,
-                                      u.effective, v_now, u.meta, null::bytea)))
+                                      u.effective, v_now, u.meta, null::bytea)) || l.entries)
           from (select w.id, w.kind, w.ref_id, w.actor, w.on_behalf_of, w.task_id, w.approval_id, w.reverses, w.hold_id,
-                       coalesce(w.effective_at, v_now) as effective, w.meta
+                       coalesce(w.effective_at, v_now) as effective, w.meta, w.ord
                   from unnest(v_id, p_kind, p_ref_id, p_actor, p_on_behalf_of, p_task_id, p_approval_id, p_reverses, p_hold_id,
-                              p_effective_at, p_meta, v_refusal, v_replayed)
+                              p_effective_at, p_meta, v_refusal, v_replayed) with ordinality
                        as w (id, kind, ref_id, actor, on_behalf_of, task_id, approval_id, reverses, hold_id, effective_at, meta, refusal,
-                             replayed)
-                 where w.refusal is null and w.replayed is not true) as u;
+                             replayed, ord)
+                 where w.refusal is null and w.replayed is not true) as u
+          join (select s.journal, string_agg(int8send(s.account_id) || int8send(s.seq) || int8send(s.amount), ''::bytea
+                                             order by s.account_id, s.seq) as entries
+                  from unnest(p_entry_journal, p_entry_account, e_seq, p_entry_amount) as s (journal, account_id, seq, amount)
+                 where s.seq is not null
+                 group by s.journal) as l on l.journal = u.ord;
 
         insert into ledger.entry (account_id, seq, journal_id, amount, dr_after, cr_after, posted_at)
         select u.account_id, u.seq, v_id[u.journal], u.amount, u.dr, u.cr, v_now

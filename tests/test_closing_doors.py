@@ -42,7 +42,7 @@ async def _pay(db: Database, amount: int, at: datetime) -> None:
 async def test_a_calendar_a_rate_and_two_days_over_http(db: Database) -> None:
     await fund(db)
     await _pay(db, 100_000, datetime(2024, 3, 1, 12, tzinfo=UTC))
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         made = await client.post("/v1/calendars", json=CALENDAR)
         assert (made.status_code, body_of(made) | CALENDAR) == (201, body_of(made))
         assert body_of(await client.get("/v1/calendars")) == {"items": [body_of(made)], "next_cursor": None}
@@ -82,7 +82,7 @@ async def test_a_calendar_a_rate_and_two_days_over_http(db: Database) -> None:
 
 async def test_a_key_stands_for_one_request_and_answers_it_again(db: Database) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for path, body, other in (
             ("/v1/calendars", CALENDAR, CALENDAR | {"cut_off": "18:00"}),
             ("/v1/accounts/ALICE/interest-rates", RATE, RATE | {"rate": "0.1"}),
@@ -123,15 +123,23 @@ async def test_what_makes_no_sense_is_refused_with_its_code(
     db: Database, path: str, body: dict[str, Any], status: int, code: str
 ) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         assert (await client.post("/v1/calendars", json=CALENDAR)).status_code == 201
         response = await client.post(path, json=body)
     assert (response.status_code, code_of(response)) == (status, code)
 
 
+async def test_a_day_is_not_closed_without_a_key_as_that_moves_money(db: Database) -> None:
+    async with serving(db) as client:
+        assert (await client.post("/v1/calendars", json=CALENDAR)).status_code == 201
+        response = await client.post("/v1/business-days/2024-03-01/close", json={"calendar": "CZ"})
+        assert (response.status_code, code_of(response)) == (400, "idempotency_key_required")
+        assert body_of(await client.get("/v1/business-days"))["items"] == []
+
+
 async def test_a_cursor_of_another_account_or_of_no_day_is_refused(db: Database) -> None:
     await fund(db)
-    async with serving(db) as client:
+    async with serving(db, keyed=True) as client:
         for cursor in ("WzEsImNsb3NpbmcgYmFsYW5jZXMgQUxJQ0UiLDBd", "WzEsImNsb3NpbmcgYmFsYW5jZXMgQUxJQ0UiLDk5OTk5OTk5OTld"):
             response = await client.get(f"/v1/accounts/ALICE/closing-balances?cursor={cursor}")
             assert code_of(response) == "cursor_malformed"

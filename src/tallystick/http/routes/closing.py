@@ -18,7 +18,7 @@ from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.services import CurrentCall
-from tallystick.http.shapes import IdempotencyKey, MoneyAnswer, Name, PathName, Strict, money
+from tallystick.http.shapes import IdempotencyKey, MoneyAnswer, Name, PathName, RequiredKey, Strict, money
 from tallystick.kit import Invalid
 
 router = APIRouter(route_class=ExactRoute, tags=["closing"])
@@ -231,9 +231,7 @@ async def list_calendars(call: CurrentCall, limit: Limit = 50, cursor: Cursor = 
 
 
 @router.post("/v1/business-days/{business_date}/close", response_model=DayAnswer)
-async def close_day(
-    business_date: PathDay, body: CloseBody, call: CurrentCall, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def close_day(business_date: PathDay, body: CloseBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """Close a business day: accrue, write the closing balances, close the period. A day that is closed is answered as it was.
 
     Where this takes longer than a request may, ask again: the close goes on where it stopped.

@@ -190,8 +190,12 @@ def _run(mutant: Mutant) -> str:
         if mutant.old not in text:
             return "unfit"
         path.write_text(text.replace(mutant.old, mutant.new), "utf-8")
-        environment = os.environ | {"PYTHONPATH": str(copy / "src"), "TALLYSTICK_MODEL_STEPS": "4000"}
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", *mutant.tests.split()]
+        environment = os.environ | {
+            "PYTHONPATH": str(copy / "src"),
+            "TALLYSTICK_MODEL_STEPS": "4000",
+            "TALLYSTICK_MODEL_SHRINK": "0",
+        }
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", *mutant.tests.split()]
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
         # 1 says that tests failed; anything else, that they did not run.
         return {0: "alive", 1: "red"}.get(done.returncode, f"broken: {done.stdout[-2000:]}{done.stderr[-500:]}")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -23,6 +23,8 @@ from tallystick.kit import Conflict, Invalid
 from tests import ledger_model as pure
 from tests.conftest import TestDatabase
 
+# A failure is made smaller, which may take minutes, unless it is only wanted to know whether there is one.
+PHASES = [phase for phase in Phase if phase is not Phase.shrink or os.environ.get("TALLYSTICK_MODEL_SHRINK") != "0"]
 STEPS = int(os.environ.get("TALLYSTICK_MODEL_STEPS", "3000"))
 STEPS_A_RUN = 50
 PARTS = 4
@@ -370,6 +372,7 @@ def test_after_each_step_the_books_are_what_the_model_says(database: TestDatabas
             max_examples=runs,
             stateful_step_count=STEPS_A_RUN,
             deadline=None,
+            phases=PHASES,
             suppress_health_check=list(HealthCheck),
         ),
     )

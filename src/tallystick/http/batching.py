@@ -68,7 +68,7 @@ class Batcher(Generic[Item, Answer]):
         return await answer
 
     async def run(self) -> None:
-        """Work off what is submitted. Cancelled, it answers what was never begun with `Unavailable`."""
+        """Work off what is submitted. Cancelled, it answers all that has no answer with `Unavailable`."""
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._lanes):
@@ -81,8 +81,13 @@ class Batcher(Generic[Item, Answer]):
         while True:
             await self._arrived.wait()
             batch = self._take()
-            if batch:
+            if not batch:
+                continue
+            try:
                 await self._commit(batch)
+            finally:
+                # Whoever has no answer by now was cut off with the lane.
+                _refuse(batch, Unavailable("shutting_down", "the server is stopping"))
 
     def _take(self) -> list[_Waiting[Item, Answer]]:
         """The next batch: one principal's items, no key twice, as a repeated key has to see the first one's answer."""

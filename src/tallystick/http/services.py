@@ -50,13 +50,13 @@ class Services:
             database,
             bell,
             Batcher(database, actions.propose, committed=ring),
-            Batcher(database, _post),
+            Batcher(database, post_read),
             Gatekeeper(settings, database),
             streams,
         )
 
 
-async def _post(tx: Tx, principal: str, named: Sequence[ledger.NamedJournal]) -> list[ledger.Posted | TallystickError]:
+async def post_read(tx: Tx, principal: str, named: Sequence[ledger.NamedJournal]) -> list[ledger.Posted | TallystickError]:
     """Post journals of concurrent requests: what cannot be read is refused on its own."""
     read = await ledger.read_journals(tx, principal, named)
     answers = iter(await ledger.post_on_record(tx, [journal for journal in read if isinstance(journal, ledger.Journal)]))

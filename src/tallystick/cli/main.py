@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from tallystick import __version__
-from tallystick.cli import calendars, demo, end_of_day, keys, migrations, nostro, reconcile, serve, worker
+from tallystick.cli import calendars, demo, end_of_day, keys, migrations, nostro, reconcile, serve, statements, verify, worker
 from tallystick.cli.imports import app as imports
 
 app = typer.Typer(
@@ -20,6 +20,9 @@ app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrations.migrate_command)
 app.command("reconcile")(reconcile.reconcile)
+app.command("statement")(statements.statement)
+app.command("trial-balance")(statements.trial_balance)
+app.command("verify")(verify.verify)
 app.command("end-of-day")(end_of_day.end_of_day)
 app.add_typer(calendars.app, name="calendar")
 app.add_typer(imports, name="import")

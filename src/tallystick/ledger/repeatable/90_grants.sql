@@ -2,5 +2,7 @@
 revoke all on all functions in schema ledger from public;
 grant usage on schema ledger to tallystick_app, tallystick_auditor;
 grant select on all tables in schema ledger to tallystick_app, tallystick_auditor;
+-- Its last number tells the verifier that nothing has a number which was never given out.
+grant select on sequence ledger.journal_id to tallystick_app, tallystick_auditor;
 grant insert on ledger.asset to tallystick_app;
 grant execute on all functions in schema ledger to tallystick_app;

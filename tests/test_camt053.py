@@ -347,6 +347,22 @@ def test_hostile_xml_is_refused_with_its_line(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "text", "says"),
+    [
+        ('<!DOCTYPE Document [<!ENTITY e "S1">]>', "&e;", "document type"),
+        ('<!DOCTYPE Document [<!ENTITY e SYSTEM "file:///etc/hostname">]>', "&e;", "document type"),
+        ("<!DOCTYPE Document>", "S1", "document type"),
+        ("", "<a>" * 50 + "S1" + "</a>" * 50, "deeper"),
+    ],
+)
+def test_a_good_message_with_an_entity_or_great_depth_is_refused_for_just_that(before: str, text: str, says: str) -> None:
+    head, body = _message(_NTRY.format(status=_BOOKED, details="")).decode().split("\n", 1)
+    assert _read(f"{head}{body}".encode())
+    with pytest.raises(Invalid, match=rf"statement_malformed: line \d+: .*{says}"):
+        _read(f"{head}{before}{body.replace('<Id>S1</Id>', f'<Id>{text}</Id>')}".encode())
+
+
+@pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
         ("12.50", "12.505", 12, "decimals"),

@@ -39,6 +39,13 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_a_document_names_exists(document: Path) -> None:
+    named = re.findall(r"`(tests/[a-z0-9_]+\.py)::([a-z0-9_]+)`", document.read_text())
+    missing = [f"{file}::{name}" for file, name in named if not re.search(rf"def {name}\(", (ROOT / file).read_text())]
+    assert missing == []
+
+
 def test_every_room_is_in_the_architecture() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     rooms = {path.parent.name for path in (ROOT / "src/tallystick").glob("*/__init__.py")}

@@ -5,7 +5,22 @@ from __future__ import annotations
 import typer
 
 from tallystick import __version__
-from tallystick.cli import calendars, demo, end_of_day, keys, migrations, nostro, reconcile, serve, statements, verify, worker
+from tallystick.cli import (
+    accounts,
+    calendars,
+    demo,
+    end_of_day,
+    holding,
+    keys,
+    migrations,
+    nostro,
+    posting,
+    reconcile,
+    serve,
+    statements,
+    verify,
+    worker,
+)
 from tallystick.cli.imports import app as imports
 
 app = typer.Typer(
@@ -25,6 +40,11 @@ app.command("trial-balance")(statements.trial_balance)
 app.command("verify")(verify.verify)
 app.command("end-of-day")(end_of_day.end_of_day)
 app.add_typer(calendars.app, name="calendar")
+app.command("post")(posting.post)
+app.command("reverse")(posting.reverse)
+app.add_typer(holding.app, name="hold")
+app.add_typer(accounts.app, name="account")
+app.add_typer(accounts.period, name="period")
 app.add_typer(imports, name="import")
 app.add_typer(keys.app, name="keys")
 app.add_typer(nostro.app, name="nostro")

@@ -1,6 +1,7 @@
 """The HTTP surface: the native API under `/v1`, the five guides at their own paths, health and documentation."""
 
 from tallystick.http.app import create_app
+from tallystick.http.bodies import JournalBody
 from tallystick.http.settings import HttpSettings
 
-__all__ = ["HttpSettings", "create_app"]
+__all__ = ["HttpSettings", "JournalBody", "create_app"]

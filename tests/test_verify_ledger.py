@@ -474,6 +474,16 @@ async def test_rules_are_checked_beside_digests(books: Books) -> None:
     assert [finding.relation for finding in release] == ["ledger.refusal", "ledger.hold_change"]
     sums = await books.found("update ledger.balance set cr = cr + 1 where account_id = 1")
     assert {finding.code for finding in sums} == {"balance_differs", "trial_balance"}
+    fx = await _one(books, "select id from ledger.journal where kind = 'fx'")
+    earlier = "set posted_at = posted_at - interval '1 minute'"
+    order = await books.found(
+        f"update ledger.journal {earlier} where id = {fx}", f"update ledger.entry {earlier} where journal_id = {fx}"
+    )
+    assert "entry_order" in {finding.code for finding in order}
+    period = await books.found("update ledger.closed_period set closed_until = closed_at + interval '1 day'")
+    assert {"row_altered", "period_order"} <= {finding.code for finding in period}
+    same = await books.found(f"update ledger.hold set id = {fx} where id = {hold}")
+    assert "number_used_twice" in {finding.code for finding in same}
     await books.connection.execute("select setval('ledger.journal_id', 1)")
     assert {finding.code for finding in (await books.verified()).findings} == {"number_unknown"}
 

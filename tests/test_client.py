@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tallystick import identity
-from tallystick.client import ApiError, Client
+from tallystick.client import ApiError, Client, journal
 from tallystick.client.exact import dumps, loads
 from tallystick.db import Database
 from tallystick.http import HttpSettings
@@ -113,6 +113,46 @@ async def test_the_same_key_moves_money_once(db: Database, database: TestDatabas
             client.transfer("ALICE", "BOB", "6", "CZK", idempotency_key="rent-1")
         assert refused.value.code == "key_reused"
         assert client.balance("BOB") == 1005
+
+
+async def test_journals_are_posted_alone_and_in_batches_and_taken_back(db: Database, database: TestDatabase) -> None:
+    await fund(db)
+    with live(database.app_url) as base, Client(base) as client:
+        entries: list[tuple[str, Decimal | int | str]] = [("ALICE", Decimal("-2.50")), ("BOB", "2.50")]
+        alone = client.post_journal("invoice", entries, meta={"n": 1}, effective_at="2026-04-21")
+        assert (alone.status, alone.reason) == ("posted", None)
+        assert client.post_journal("invoice", entries, dry_run=True).id is None
+        poor = journal("invoice", [("ALICE", "-9000"), ("BOB", "9000")])
+        answers = client.post_journals([journal("invoice", entries), poor], idempotency_key="b")
+        assert [answer.reason for answer in answers] == [None, "insufficient_funds"]
+        assert client.post_journals([journal("invoice", entries), poor], idempotency_key="b") == answers
+        assert client.reverse_journal(alone.id or "", "1.00", "CZK").status == "posted"
+        assert client.reverse_journal(alone.id or "").reason == "reversal_exceeded"
+        account = client.account("ALICE")
+        assert (account.posted, account.seq, account.overdraft_limit, account.kind) == (Decimal("996.00"), 4, Decimal(0), "customer")
+
+
+async def test_a_hold_and_the_limits_of_an_account(db: Database, database: TestDatabase) -> None:
+    await fund(db)
+    with live(database.app_url) as base, _losing_answers(base, lost=1) as proxy, Client(proxy) as client:
+        placed = client.place_hold("ALICE", Decimal("100.00"), "CZK", expires_in_s=3600, meta={"card": "x"})
+        assert placed.status == "placed"
+        assert placed.expires_at is not None
+        assert client.capture_hold(placed.id or "", "BOB", "30", "CZK").status == "posted"
+        hold = client.hold(placed.id or "")
+        assert (hold.status, hold.captured, hold.remaining, hold.currency) == ("open", Decimal(30), Decimal(70), "CZK")
+        assert list(client.holds("ALICE", only_open=True, page_size=1)) == [hold]
+        assert client.release_hold(hold.id).status == "released"
+        assert list(client.holds(only_open=True)) == []
+        client.set_overdraft_limit("ALICE", "50.00")
+        client.freeze_account("ALICE")
+        frozen = client.account("ALICE")
+        assert (frozen.status, frozen.overdraft_limit) == ("frozen", Decimal("50.00"))
+        client.unfreeze_account("ALICE")
+        with pytest.raises(ApiError) as refused:
+            client.close_account("ALICE")
+        assert refused.value.code == "account_not_empty"
+        assert client.balance("BOB") == 1030
 
 
 def test_a_float_is_no_amount(database: TestDatabase) -> None:

@@ -133,7 +133,7 @@ def test_after_everything_is_killed_demo_starts_again_and_has_what_it_acknowledg
             "amount": {"amount": "2.00", "currency": "USD"},
             "settle": "queued",
         }
-        assert call(f"{base}/v1/transfers", queued)[0] == 202
+        assert call(f"{base}/v1/transfers", queued, **{"idempotency-key": "two"})[0] == 202
         for pid in [demo.pid, *keepers(data), *servers(data)]:
             kill(pid)
         demo.wait(timeout=60)

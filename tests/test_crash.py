@@ -101,7 +101,7 @@ def _prepare(port: int) -> None:
         assert status == 201, answer
     for name in ACCOUNTS:
         body = {"from_account": "crash-equity", "to_account": name, "amount": {"amount": "1000.00", "currency": "USD"}}
-        status, answer = call(f"{base}/v1/transfers", body)
+        status, answer = call(f"{base}/v1/transfers", body, **{"idempotency-key": f"opening-{name}"})
         assert answer["status"] == "posted", answer
 
 

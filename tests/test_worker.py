@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tallystick import memory, work
+from tallystick import ledger, memory, work
 from tallystick.agents import BuiltInAgent, built_in
 from tallystick.db import Bell, Database, Tx
 from tallystick.kit import Invalid, Unavailable
 from tallystick.work import Claimed, Finish
 from tallystick.worker import Worker
+from tests.serving import fund
 from tests.waiting import until
 
 SECRET = "Jana Novakova"
@@ -186,3 +188,28 @@ async def test_the_agents_that_come_with_it_have_names_of_their_own() -> None:
     agents = built_in()
     assert sorted(agent.name for agent in agents) == ["settlement-agent", "trade-review-agent"]
     assert len({(agent.name, type) for agent in agents for type in agent.types}) == len(agents)
+
+
+async def test_expired_holds_are_swept_once_however_many_workers_run(db: Database) -> None:
+    await fund(db)
+    async with db.write() as tx:
+        alice, bob = [(await ledger.account(tx, name)).id for name in ("ALICE", "BOB")]
+        now = datetime.now(UTC)
+        soon = [ledger.NewHold(account, 100, "test", expires_at=now + timedelta(seconds=0.3)) for account in (alice, bob)] * 20
+        kept = ledger.NewHold(alice, 700, "test", expires_in_s=3600)
+        placed = await ledger.place_holds(tx, [*soon, kept])
+    assert {one.refusal for one in placed} == {None}
+    async with _working(db, Publisher()), _working(db, Publisher()):
+
+        async def swept() -> bool:
+            async with db.read() as tx:
+                accounts = await ledger.accounts(tx, ids=[alice, bob])
+            return [account.held for account in accounts] == [700, 0]
+
+        await until(swept)
+    async with db.read() as reading:
+        for one in placed[:-1]:
+            assert [(change.kind, change.freed) for change in await ledger.hold_changes(reading, one.hold_id or 0)] == [
+                ("expired", 100)
+            ]
+        assert (await ledger.hold(reading, placed[-1].hold_id or 0)).status == "open"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Literal
-from urllib.parse import quote
 
 from tallystick.client import decode
+from tallystick.client.books import Books, decimal, new_key, step
 from tallystick.client.model import Account, Attempt, Case, Entry, Event, Task, Transfer
 from tallystick.client.transport import Transport
 
 
-class Client:
+class Client(Books):
     """A connection to one server, as one principal.
 
     Every call that has an effect goes out under an idempotency key, one of the caller's or one made for the call, and is sent
@@ -41,7 +40,7 @@ class Client:
     ) -> Task:
         """Store a task for `agent` and queue it."""
         body = {"agent": agent, "type": task_type, "payload": payload}
-        return decode.task(self._transport.post("/v1/tasks", body, key=_key(idempotency_key)))
+        return decode.task(self._transport.post("/v1/tasks", body, key=new_key(idempotency_key)))
 
     def fetch_pending_tasks(self, limit: int = 10, *, agent: str | None = None, task_type: str | None = None) -> list[Task]:
         """Up to `limit` queued tasks, oldest first. To work on one, claim it."""
@@ -50,7 +49,7 @@ class Client:
 
     def task(self, task_id: str) -> Task:
         """The task with that id."""
-        return decode.task(self._transport.get(f"/v1/tasks/{_step(task_id)}"))
+        return decode.task(self._transport.get(f"/v1/tasks/{step(task_id)}"))
 
     def claim_tasks(
         self, agents: Sequence[str], *, types: Sequence[str] | None = None, limit: int = 1, lease_s: int = 60
@@ -74,14 +73,14 @@ class Client:
         return self._finish(attempt, {"fence": attempt.fence, "state": "failed", "error": error}, idempotency_key)
 
     def _finish(self, attempt: Attempt, body: Mapping[str, Any], key: str | None) -> Task:
-        return decode.task(self._transport.post(f"/v1/tasks/{_step(attempt.id)}/finish", body, key=_key(key)))
+        return decode.task(self._transport.post(f"/v1/tasks/{step(attempt.id)}/finish", body, key=new_key(key)))
 
     # Shared memory.
 
     def publish_event(self, agent: str, type: str, payload: Mapping[str, Any], *, idempotency_key: str | None = None) -> Event:
         """Leave a fact for other agents; it never changes."""
         body = {"agent": agent, "type": type, "payload": payload}
-        return decode.event(self._transport.post("/v1/events", body, key=_key(idempotency_key)))
+        return decode.event(self._transport.post("/v1/events", body, key=new_key(idempotency_key)))
 
     def read_events(self, agent: str | None = None, limit: int = 20) -> list[Event]:
         """The newest facts, of one agent where it is named, newest first."""
@@ -96,19 +95,19 @@ class Client:
         """Take in a customer's request, whose payload is an object, or event, whose payload is text."""
         door = "event" if isinstance(payload, str) else "request"
         body = {"customer_id": customer_id, "type": type, "door": door, "payload": payload}
-        return decode.case(self._transport.post("/v1/cases", body, key=_key(idempotency_key)))
+        return decode.case(self._transport.post("/v1/cases", body, key=new_key(idempotency_key)))
 
     def case(self, case_id: str) -> Case:
         """The case with that id."""
-        return decode.case(self._transport.get(f"/v1/cases/{_step(case_id)}"))
+        return decode.case(self._transport.get(f"/v1/cases/{step(case_id)}"))
 
     def process_case(self, case_id: str, *, idempotency_key: str | None = None) -> Case:
         """Have its agent decide a request. One that was decided keeps its result."""
-        return decode.case(self._transport.post(f"/v1/cases/{_step(case_id)}/process", key=_key(idempotency_key)))
+        return decode.case(self._transport.post(f"/v1/cases/{step(case_id)}/process", key=new_key(idempotency_key)))
 
     def set_case_status(self, case_id: str, status: str) -> Case:
         """Move an event forward. Refused with `impossible_transition` where that is a step back."""
-        return decode.case(self._transport.patch(f"/v1/cases/{_step(case_id)}/status", {"status": status}))
+        return decode.case(self._transport.patch(f"/v1/cases/{step(case_id)}/status", {"status": status}))
 
     # Money.
 
@@ -128,24 +127,22 @@ class Client:
         `amount` is a decimal in `currency`; a float is refused with `TypeError`, as it is not exact. To ask again after the
         program itself has died, use a key of your own.
         """
-        if isinstance(amount, float) or not isinstance(amount, Decimal | int | str):
-            raise TypeError("an amount is a Decimal, an int or a string")
         body = {
             "from_account": from_account,
             "to_account": to_account,
-            "amount": {"amount": format(amount, "f") if isinstance(amount, Decimal) else str(amount), "currency": currency},
+            "amount": {"amount": decimal(amount), "currency": currency},
             "settle": settle,
             "description": description,
         }
-        return decode.transfer(self._transport.post("/v1/transfers", body, key=_key(idempotency_key)))
+        return decode.transfer(self._transport.post("/v1/transfers", body, key=new_key(idempotency_key)))
 
     def get_transfer(self, transfer_id: str) -> Transfer:
         """The transfer with that id, as it stands now."""
-        return decode.transfer(self._transport.get(f"/v1/transfers/{_step(transfer_id)}"))
+        return decode.transfer(self._transport.get(f"/v1/transfers/{step(transfer_id)}"))
 
     def account(self, account_id: str) -> Account:
         """The account of that name."""
-        return decode.account(self._transport.get(f"/v1/accounts/{_step(account_id)}"))
+        return decode.account(self._transport.get(f"/v1/accounts/{step(account_id)}"))
 
     def balance(self, account_id: str) -> Decimal:
         """What is posted to the account."""
@@ -156,18 +153,9 @@ class Client:
         cursor: str | None = None
         while True:
             parameters = {"order": order, "limit": page_size, "cursor": cursor}
-            page = self._transport.get(f"/v1/accounts/{_step(account_id)}/entries", parameters)
+            page = self._transport.get(f"/v1/accounts/{step(account_id)}/entries", parameters)
             for item in page["items"]:
                 yield decode.entry(item)
             cursor = page["next_cursor"]
             if cursor is None:
                 return
-
-
-def _key(given: str | None) -> str:
-    return given if given is not None else str(uuid.uuid4())
-
-
-def _step(name: str) -> str:
-    """A name as one step of a path, whatever characters it has."""
-    return quote(name, safe="")

@@ -8,11 +8,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from tallystick.client.model import Account, Attempt, Case, Entry, Event, Task, Transfer
+from tallystick.client.model import Account, Attempt, Case, Entry, Event, Hold, Placed, Posted, Released, Task, Transfer
 
 Value = TypeVar("Value")
-_TIMES = frozenset({"created_at", "changed_at", "settled_at", "deadline_at", "effective_at", "posted_at"})
-_AMOUNTS = frozenset({"posted", "held", "available", "amount", "balance_after"})
+_TIMES = frozenset(
+    {"created_at", "changed_at", "settled_at", "deadline_at", "effective_at", "posted_at", "placed_at", "expires_at"}
+)
+_AMOUNTS = frozenset({"posted", "held", "available", "amount", "balance_after", "captured", "remaining", "overdraft_limit"})
 
 
 def account(answer: Mapping[str, Any]) -> Account:
@@ -25,6 +27,23 @@ def entry(answer: Mapping[str, Any]) -> Entry:
 
 def transfer(answer: Mapping[str, Any]) -> Transfer:
     return _value(Transfer, {**answer, **answer["amount"]})
+
+
+def posted(answer: Mapping[str, Any]) -> Posted:
+    return _value(Posted, answer)
+
+
+def placed(answer: Mapping[str, Any]) -> Placed:
+    return _value(Placed, answer)
+
+
+def released(answer: Mapping[str, Any]) -> Released:
+    return _value(Released, answer)
+
+
+def hold(answer: Mapping[str, Any]) -> Hold:
+    parts = {name: answer[name]["amount"] for name in ("amount", "captured", "remaining")}
+    return _value(Hold, {**answer, **parts, "currency": answer["amount"]["currency"]})
 
 
 def task(answer: Mapping[str, Any]) -> Task:

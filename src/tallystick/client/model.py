@@ -11,15 +11,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as it stands. `available` is `posted` less what is `held`."""
+    """An account as it stands. `available` is `posted` less what is `held`, and may go down to minus `overdraft_limit`.
+
+    `seq` is how many entries the account has.
+    """
 
     id: str
     customer_id: str | None
     currency: str
+    kind: str
     status: str
     posted: Decimal
     held: Decimal
     available: Decimal
+    overdraft_limit: Decimal | None
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,52 @@ class Transfer:
     created_at: datetime
     settled_at: datetime | None
     journal_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of a journal: `posted`, or `refused` by the books with the `reason`. Of a rehearsal there is no id."""
+
+    id: str | None
+    status: str
+    reason: str | None
+    posted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What became of a hold: `placed`, or `refused` by the books with the `reason`."""
+
+    id: str | None
+    status: str
+    reason: str | None
+    placed_at: datetime | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What became of a release: `released`, or `refused` with the `reason`."""
+
+    id: str
+    status: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money set aside: `open`, `captured`, `released` or `expired`. `remaining` is what it still binds."""
+
+    id: str
+    status: str
+    account_id: str
+    currency: str
+    kind: str
+    amount: Decimal
+    captured: Decimal
+    remaining: Decimal
+    placed_at: datetime
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

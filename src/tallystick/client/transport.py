@@ -57,6 +57,10 @@ class Transport:
         """The answer to a change that is the same when it is made twice."""
         return self._send(self._request("PATCH", path, body, None), again=True)
 
+    def put(self, path: str, body: Any) -> Any:
+        """The answer to what something is to be from now on."""
+        return self._send(self._request("PUT", path, body, None), again=True)
+
     def _request(self, method: str, path: str, body: Any, key: str | None) -> httpx.Request:
         headers = {"Content-Type": "application/json"}
         if key is not None:

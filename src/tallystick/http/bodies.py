@@ -91,7 +91,7 @@ class JournalsBody(Strict):
 class ReversalBody(About):
     """How much of a journal to take back: all of it, or an amount where it moved money between two accounts, or entries."""
 
-    amount: Money | None = None
+    amount: Money | None = Field(default=None, examples=[{"amount": "4.00", "currency": "CZK"}])
     entries: list[EntryBody] | None = Field(default=None, max_length=MAX_ENTRIES)
     effective_at: Instant | None = None
     dry_run: DryRun = False

@@ -129,7 +129,8 @@ async def test_journals_are_posted_alone_and_in_batches_and_taken_back(db: Datab
         assert client.reverse_journal(alone.id or "", "1.00", "CZK").status == "posted"
         assert client.reverse_journal(alone.id or "").reason == "reversal_exceeded"
         account = client.account("ALICE")
-        assert (account.posted, account.seq, account.overdraft_limit, account.kind) == (Decimal("996.00"), 4, Decimal(0), "customer")
+        assert (account.posted, account.seq, account.kind) == (Decimal("996.00"), 4, "customer")
+        assert account.overdraft_limit == Decimal(0)
 
 
 async def test_a_hold_and_the_limits_of_an_account(db: Database, database: TestDatabase) -> None:

@@ -121,18 +121,19 @@ class Batcher(Generic[Item, Answer]):
     async def _search(self, batch: Sequence[_Waiting[Item, Answer]], error: Exception, until_s: float) -> None:
         """Halve a batch that `error` stopped until the culprit stands alone; the others are committed on the way.
 
-        Every part goes out under the same keys. Rows that somebody else holds are waited for briefly now, and the search ends
-        at `until_s` of the loop's clock, so that one stuck row does not keep a lane for long.
+        Every part goes out under the same keys. Rows that were waited for in vain are waited for briefly now, and the search
+        ends at `until_s` of the loop's clock, so that one stuck row does not keep a lane for long.
         """
         if len(batch) == 1 or _is_hopeless(error) or asyncio.get_running_loop().time() > until_s:
             # After a lost connection nobody knows whether it was carried out: asked again under the key, we can tell.
             _refuse(batch, error)
             return
+        patience_ms = _PATIENCE_MS if isinstance(error, Unavailable) else None
         middle = len(batch) // 2
         for part in (batch[:middle], batch[middle:]):
             try:
                 answers = await self._database.retrying(
-                    partial(self._work, batch=part), attempts=1, lock_timeout_ms=_PATIENCE_MS
+                    partial(self._work, batch=part), attempts=1, lock_timeout_ms=patience_ms
                 )
             except Exception as again:  # noqa: BLE001 - as above
                 await self._search(part, again, until_s)

@@ -29,7 +29,8 @@ class Worker:
     """Runs `agents` on their queued tasks until it is told to stop. Any number of workers may run at once.
 
     `poll_s` is how long a task may wait when the bell that announces it is lost, and how often expired holds are swept;
-    `batch` is how many tasks of an agent share a transaction; `name` appears in the record, and is made of the host and the process where it is not given.
+    `batch` is how many tasks of an agent share a transaction; `name` appears in the record, and is made of the host and the
+    process where it is not given.
     """
 
     def __init__(

@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.kit import MAX_MINOR, Asset, Invalid, check_name, check_text, digest, dumps, format_minor, loads, parse_minor
+from tallystick.kit import (
+    MAX_MINOR,
+    Asset,
+    Invalid,
+    check_name,
+    check_text,
+    digest,
+    dumps,
+    format_minor,
+    loads,
+    parse_minor,
+    parse_signed_minor,
+)
 
 CZK = Asset("CZK", 2)
 scales = st.integers(0, 9)
@@ -140,3 +152,19 @@ def test_a_name_that_is_not_safe_everywhere_is_refused(name: str) -> None:
 def test_text_that_cannot_be_kept_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         check_text(text, "a text", 10)
+
+
+@pytest.mark.parametrize(("amount", "minor"), [("-12.50", -1250), ("12.5", 1250), (-3, -300), (Decimal("-0.01"), -1)])
+def test_a_signed_amount_gives_above_zero_and_takes_below(amount: Decimal | int | str, minor: int) -> None:
+    assert parse_signed_minor(amount, Asset("CZK", 2)) == minor
+
+
+@pytest.mark.parametrize(
+    ("amount", "code"),
+    [("0.00", "amount_is_zero"), ("-0", "amount_is_zero"), ("-0.001", "amount_too_fine"), ("--1", "amount_malformed"),
+     ("-" + "9" * 20, "amount_too_large"), (Decimal("-Infinity"), "amount_malformed"), (Decimal("NaN"), "amount_malformed")],
+)  # fmt: skip
+def test_a_signed_amount_is_exact_or_refused(amount: Decimal | str, code: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_signed_minor(amount, Asset("CZK", 2))
+    assert refused.value.code == code

@@ -30,9 +30,9 @@ def loads(data: bytes | str, *, max_brackets: int = MAX_BRACKETS) -> Any:
     """Read JSON. Numbers with a fraction or an exponent become `Decimal`, others `int`.
 
     Refuses with `Invalid`: malformed JSON (`json_malformed`), NaN, infinities and numbers past 40 digits, past an exponent
-    of 30 or, for integers, past 64 bits (`json_number`), nesting past 32 levels (`json_too_deep`), more than
-    half of `max_brackets` arrays and objects (`json_too_large`), an object with a key twice (`json_duplicate_key`), and text that PostgreSQL
-    cannot hold: U+0000 and lone surrogates (`json_text`).
+    of 30 or, for integers, past 64 bits (`json_number`), nesting past 32 levels (`json_too_deep`), more arrays and objects
+    than half of `max_brackets` (`json_too_large`), an object with a key twice (`json_duplicate_key`), and text that
+    PostgreSQL cannot hold: U+0000 and lone surrogates (`json_text`).
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data

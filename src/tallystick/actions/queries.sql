@@ -6,21 +6,25 @@ select c.ord, c.state, c.ref_id
            array_fill('transfer'::text, array[%(count)s::integer]),
            (select array_agg(nextval('actions.transfer_id_seq')) from generate_series(1, %(count)s::integer))) as c
 
--- insert --
--- Store transfers with what became of them so far; the time they were stored at.
+-- propose_now --
+-- Carry out transfers of one principal; see repeatable/50_propose.sql.
+select ord, state, transfer_id, journal_id, reason, stored_at
+  from actions.propose_now(
+           %(principal)s::text, %(keys)b::text[], %(hashes)b::bytea[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[],
+           %(amounts)b::bigint[], %(assets)b::text[], %(descriptions)b::text[])
+
+-- insert_queued --
+-- Store transfers that the settlement agent will carry out; the time they were stored at.
 with moment as (
     select clock_timestamp() as now
 ), stored as (
     insert into actions.transfer
-           (id, principal, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason,
-            created_at, settled_at)
-    select u.id, %(principal)s::text, u.from_account, u.to_account, u.amount, u.asset, u.description, u.settle, u.task_id, u.status,
-           u.journal_id, u.reason, m.now, case when u.status <> 'queued' then m.now end
+           (id, principal, from_account, to_account, amount, asset, description, settle, task_id, status, created_at)
+    select u.id, %(principal)s::text, u.from_account, u.to_account, u.amount, u.asset, u.description, 'queued', u.task_id, 'queued', m.now
       from moment m
      cross join unnest(%(ids)b::bigint[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[], %(amounts)b::bigint[],
-                  %(assets)b::text[], %(descriptions)b::text[], %(settles)b::text[], %(task_ids)b::bigint[], %(statuses)b::text[],
-                  %(journal_ids)b::bigint[], %(reasons)b::text[])
-           as u (id, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason)
+                  %(assets)b::text[], %(descriptions)b::text[], %(task_ids)b::bigint[])
+           as u (id, from_account, to_account, amount, asset, description, task_id)
 )
 select now
   from moment

@@ -25,28 +25,43 @@ class _Checked:
     credit: ledger.AccountRef
     amount: int
 
-    def hash(self) -> bytes:
-        new = self.new
-        return digest([self.debit.id, self.credit.id, self.amount, self.debit.asset, new.settle, new.description])
+    def row(self) -> store.NewRow:
+        new, debit, credit = self.new, self.debit, self.credit
+        facts = [debit.id, credit.id, self.amount, debit.asset, new.settle, new.description]
+        hash = None if new.key is None else digest(facts)
+        return store.NewRow(new.key, hash, debit.id, credit.id, self.amount, debit.asset, new.description)
 
 
-async def propose(tx: Tx, principal: str, transfers: Sequence[NewTransfer]) -> list[Transfer | TallystickError]:
+Answers = dict[int, Transfer | TallystickError]
+
+
+async def propose(
+    tx: Tx, principal: str, transfers: Sequence[NewTransfer], *, directory: ledger.Directory | None = None
+) -> list[Transfer | TallystickError]:
     """Carry transfers out, or store them for the settlement agent; one answer each, in order.
 
     A transfer that the business refuses (`insufficient_funds`, `account_closed`, `account_frozen`) is stored as `failed` with
     its reason; the money has not moved. An answer that is an error (`unknown_account`, `same_account`, `currency_mismatch`,
     `amount_…`, `key_reused`) stored nothing, and leaves its neighbours alone. A key twice in one batch counts as two calls.
+
+    What is to be settled now is one statement that is whole by itself; before and after it the books are only read.
     """
-    accounts = await ledger.references(tx, (name for new in transfers for name in (new.from_account, new.to_account)))
-    answers: dict[int, Transfer | TallystickError] = {}
+    accounts = await (directory or ledger.Directory()).find(
+        tx, {name for new in transfers for name in (new.from_account, new.to_account)}
+    )
+    answers: Answers = {}
     checked: list[_Checked] = []
     for place, new in enumerate(transfers):
         try:
             checked.append(_check(place, new, accounts))
         except TallystickError as refusal:
             answers[place] = refusal
-    if checked:
-        answers |= await _carry_out(tx, principal, checked)
+    queued = [item for item in checked if item.new.settle == "queued"]
+    now = [item for item in checked if item.new.settle == "now"]
+    if queued:
+        answers |= await _queue(tx, principal, queued)
+    if now:
+        answers |= await _carry_out(tx, principal, now)
     return [answers[place] for place in range(len(transfers))]
 
 
@@ -123,93 +138,82 @@ def _check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRe
     return _Checked(place, new, debit, credit, parse_minor(new.amount, debit.unit))
 
 
-async def _carry_out(tx: Tx, principal: str, checked: Sequence[_Checked]) -> dict[int, Transfer | TallystickError]:
-    answers: dict[int, Transfer | TallystickError] = {}
-    ids: dict[int, int] = {}
+async def _carry_out(tx: Tx, principal: str, items: Sequence[_Checked]) -> Answers:
+    answers: Answers = {}
     replays: dict[int, int] = {}
-    keys = [item.new.key for item in checked]
-    claims = await store.take_keys(tx, principal, keys, [item.hash() if item.new.key is not None else None for item in checked])
-    for item, claimed in zip(checked, claims, strict=True):
+    for item, made in zip(items, await store.propose_now(tx, principal, [item.row() for item in items]), strict=True):
+        if made.state == "reused":
+            answers[item.place] = key_reused()
+        elif made.state == "replay":
+            replays[item.place] = made.transfer_id
+        else:
+            assert made.stored_at is not None
+            answers[item.place] = _made(principal, item, made.transfer_id, made.stored_at, proposed=made)
+    return answers | await _first_answers(tx, replays)
+
+
+async def _queue(tx: Tx, principal: str, items: Sequence[_Checked]) -> Answers:
+    answers: Answers = {}
+    replays: dict[int, int] = {}
+    fresh: list[tuple[_Checked, store.NewRow, int]] = []
+    rows = [item.row() for item in items]
+    claims = await store.take_keys(tx, principal, [row.key for row in rows], [row.hash for row in rows])
+    for item, row, claimed in zip(items, rows, claims, strict=True):
         if claimed.state == "reused":
             answers[item.place] = key_reused()
         elif claimed.state == "replay":
             replays[item.place] = claimed.ref_id
         else:
-            ids[item.place] = claimed.ref_id
-    fresh = [item for item in checked if item.place in ids]
+            fresh.append((item, row, claimed.ref_id))
     if fresh:
-        answers |= await _execute(tx, principal, fresh, ids)
-    if replays:
-        found = await store.by_ids(tx, sorted(set(replays.values())))
-        answers |= {place: found[transfer_id].as_first_answered() for place, transfer_id in replays.items()}
-    return answers
-
-
-async def _execute(
-    tx: Tx, principal: str, fresh: Sequence[_Checked], ids: Mapping[int, int]
-) -> dict[int, Transfer | TallystickError]:
-    queued = [item for item in fresh if item.new.settle == "queued"]
-    now = [item for item in fresh if item.new.settle == "now"]
-    task_ids: dict[int, int] = {}
-    if queued:
-        tasks = [work.NewTask(SETTLEMENT_AGENT, SETTLE_TASK, {"transfer_id": ids[item.place]}) for item in queued]
-        enqueued = await work.enqueue(tx, principal, tasks, recorded=False)
-        task_ids = dict(zip((item.place for item in queued), enqueued, strict=True))
-    journals = [
-        ledger.Journal(
-            kind="transfer",
-            entries=ledger.transfer(debit=item.debit.id, credit=item.credit.id, amount=item.amount),
-            actor=principal,
-            ref_id=ids[item.place],
+        tasks = [work.NewTask(SETTLEMENT_AGENT, SETTLE_TASK, {"transfer_id": id}) for _, _, id in fresh]
+        task_ids = await work.enqueue(tx, principal, tasks, recorded=False)
+        ids = [id for _, _, id in fresh]
+        stored_at = await store.insert_queued(tx, principal, [row for _, row, _ in fresh], ids=ids, task_ids=task_ids)
+        await audit.append(
+            tx,
+            principal=principal,
+            verb="transfers.propose",
+            subject_kind="transfer",
+            subject_id=ids[0],
+            detail={"transfers": [[id, "queued"] for id in ids]},
         )
-        for item in now
-    ]
-    posted = dict(zip((item.place for item in now), await ledger.post(tx, journals), strict=True))
-    rows = {item.place: _row(item, ids[item.place], posted.get(item.place), task_ids.get(item.place)) for item in fresh}
-    stored_at = await store.insert(tx, principal, list(rows.values()))
-    transfers = [_transfer(principal, item, rows[item.place], stored_at) for item in fresh]
-    await audit.append(
-        tx,
-        principal=principal,
-        verb="transfers.propose",
-        subject_kind="transfer",
-        subject_id=transfers[0].id,
-        detail={"transfers": [[transfer.id, transfer.status] for transfer in transfers]},
-    )
-    return {item.place: transfer for item, transfer in zip(fresh, transfers, strict=True)}
+        for (item, _, id), task_id in zip(fresh, task_ids, strict=True):
+            answers[item.place] = _made(principal, item, id, stored_at, task_id=task_id)
+    return answers | await _first_answers(tx, replays)
 
 
-def _row(item: _Checked, transfer_id: int, posted: ledger.Posted | None, task_id: int | None) -> store.NewRow:
-    return store.NewRow(
-        id=transfer_id,
-        from_account=item.debit.id,
-        to_account=item.credit.id,
-        amount=item.amount,
-        asset=item.debit.asset,
-        description=item.new.description,
-        settle=item.new.settle,
-        task_id=task_id,
-        status="queued" if posted is None else "failed" if posted.refusal else "posted",
-        journal_id=posted.journal_id if posted else None,
-        reason=posted.refusal if posted else None,
-    )
+async def _first_answers(tx: Tx, replays: Mapping[int, int]) -> Answers:
+    if not replays:
+        return {}
+    found = await store.by_ids(tx, sorted(set(replays.values())))
+    return {place: found[transfer_id].as_first_answered() for place, transfer_id in replays.items()}
 
 
-def _transfer(principal: str, item: _Checked, row: store.NewRow, stored_at: datetime) -> Transfer:
+def _made(
+    principal: str,
+    item: _Checked,
+    transfer_id: int,
+    stored_at: datetime,
+    *,
+    proposed: store.Proposed | None = None,
+    task_id: int | None = None,
+) -> Transfer:
+    reason = proposed.reason if proposed else None
     return Transfer(
-        id=row.id,
+        id=transfer_id,
         principal=principal,
         from_account=item.debit.name,
         to_account=item.credit.name,
-        amount=row.amount,
-        asset=row.asset,
+        amount=item.amount,
+        asset=item.debit.asset,
         scale=item.debit.scale,
-        description=row.description,
-        settle=row.settle,
-        status=row.status,
-        reason=row.reason,
-        journal_id=row.journal_id,
-        task_id=row.task_id,
+        description=item.new.description,
+        settle=item.new.settle,
+        status="queued" if proposed is None else "failed" if reason else "posted",
+        reason=reason,
+        journal_id=proposed.journal_id if proposed else None,
+        task_id=task_id,
         created_at=stored_at,
-        settled_at=None if row.status == "queued" else stored_at,
+        settled_at=stored_at if proposed else None,
     )

@@ -24,24 +24,33 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A transfer about to be stored, accounts as ledger ids."""
+    """A transfer about to be made, accounts as ledger ids, with its key and the hash of the request under it."""
 
-    id: int
+    key: str | None
+    hash: bytes | None
     from_account: int
     to_account: int
     amount: int
     asset: str
     description: str | None
-    settle: str
-    task_id: int | None
-    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """What became of a transfer that was to be carried out at once; `state` as in `Claimed`."""
+
+    ord: int
+    state: str
+    transfer_id: int
     journal_id: int | None
     reason: str | None
+    stored_at: datetime | None
 
 
 _queries = Queries(__package__)
 _TAKE_KEYS = _queries.bind("take_keys", Claimed)
-_INSERT = _queries.bind("insert", datetime)
+_PROPOSE_NOW = _queries.bind("propose_now", Proposed)
+_INSERT_QUEUED = _queries.bind("insert_queued", datetime)
 _BY_IDS = _queries.bind("by_ids", Transfer)
 _PAGE = _queries.bind("page", Transfer)
 _PAGE_OF_ACCOUNT = _queries.bind("page_of_account", Transfer)
@@ -53,22 +62,36 @@ async def take_keys(tx: Tx, scope: str, keys: Sequence[str | None], hashes: Sequ
     return await tx.all(_TAKE_KEYS, {"scope": scope, "keys": texts(keys), "hashes": byteas(hashes), "count": len(keys)})
 
 
-async def insert(tx: Tx, principal: str, rows: Sequence[NewRow]) -> datetime:
-    return await tx.single(
-        _INSERT,
+async def propose_now(tx: Tx, principal: str, rows: Sequence[NewRow]) -> list[Proposed]:
+    return await tx.all(
+        _PROPOSE_NOW,
         {
             "principal": principal,
-            "ids": bigints([row.id for row in rows]),
+            "keys": texts([row.key for row in rows]),
+            "hashes": byteas([row.hash for row in rows]),
             "from_accounts": bigints([row.from_account for row in rows]),
             "to_accounts": bigints([row.to_account for row in rows]),
             "amounts": bigints([row.amount for row in rows]),
             "assets": texts([row.asset for row in rows]),
             "descriptions": sparse([row.description for row in rows]),
-            "settles": texts([row.settle for row in rows]),
-            "task_ids": sparse([row.task_id for row in rows]),
-            "statuses": texts([row.status for row in rows]),
-            "journal_ids": sparse([row.journal_id for row in rows]),
-            "reasons": sparse([row.reason for row in rows]),
+        },
+    )
+
+
+async def insert_queued(
+    tx: Tx, principal: str, rows: Sequence[NewRow], *, ids: Sequence[int], task_ids: Sequence[int]
+) -> datetime:
+    return await tx.single(
+        _INSERT_QUEUED,
+        {
+            "principal": principal,
+            "ids": bigints(ids),
+            "from_accounts": bigints([row.from_account for row in rows]),
+            "to_accounts": bigints([row.to_account for row in rows]),
+            "amounts": bigints([row.amount for row in rows]),
+            "assets": texts([row.asset for row in rows]),
+            "descriptions": sparse([row.description for row in rows]),
+            "task_ids": bigints(task_ids),
         },
     )
 

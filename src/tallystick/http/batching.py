@@ -42,15 +42,18 @@ class Batcher(Generic[Item, Answer]):
         carry_out: Callable[[Tx, str, Sequence[Item]], Awaitable[Sequence[Answer | TallystickError]]],
         *,
         committed: Callable[[Sequence[Answer]], None] | None = None,
+        one_statement: Callable[[Item], bool] = lambda _: False,
         lanes: int = 2,
     ) -> None:
         """`carry_out` does the work of one principal's items in a transaction, with an answer for each, in order.
 
-        `committed` is told the answers after a commit; `lanes` batches may commit at once.
+        `committed` is told the answers after a commit; `lanes` batches may commit at once. Items of which `one_statement` is
+        true are carried out together by a single statement, so they go in batches of their own, which need no more.
         """
         self._database = database
         self._carry_out = carry_out
         self._committed = committed
+        self._one_statement = one_statement
         self._lanes = lanes
         self._waiting: deque[_Waiting[Item, Answer]] = deque()
         self._arrived = asyncio.Event()
@@ -94,12 +97,15 @@ class Batcher(Generic[Item, Answer]):
         batch: list[_Waiting[Item, Answer]] = []
         kept: list[_Waiting[Item, Answer]] = []
         keys: set[str] = set()
+        together: tuple[str, bool] | None = None
         while self._waiting and len(batch) < MAX_BATCH:
             waiting = self._waiting.popleft()
             key = waiting.key
             if waiting.answer.done():
                 continue
-            if (batch and waiting.principal != batch[0].principal) or (key is not None and key in keys):
+            kind = (waiting.principal, self._one_statement(waiting.item))
+            together = together or kind
+            if kind != together or (key is not None and key in keys):
                 kept.append(waiting)
                 continue
             if key is not None:
@@ -112,7 +118,9 @@ class Batcher(Generic[Item, Answer]):
 
     async def _commit(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
         try:
-            answers = await self._database.retrying(partial(self._work, batch=batch), attempts=_ATTEMPTS)
+            answers = await self._database.retrying(
+                partial(self._work, batch=batch), attempts=_ATTEMPTS, one_statement=self._one_statement(batch[0].item)
+            )
         except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to those it stopped
             await self._search(batch, error, asyncio.get_running_loop().time() + _SEARCH_S)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -49,7 +50,12 @@ class Services:
             settings,
             database,
             bell,
-            Batcher(database, actions.propose, committed=ring),
+            Batcher(
+                database,
+                partial(actions.propose, directory=ledger.Directory()),
+                committed=ring,
+                one_statement=lambda new: new.settle == "now",
+            ),
             Batcher(database, post_read),
             Gatekeeper(settings, database),
             streams,

@@ -14,6 +14,7 @@ from tallystick.ledger.desk import (
     release_on_record,
     reverse_on_record,
 )
+from tallystick.ledger.directory import Directory
 from tallystick.ledger.history import (
     balance_at,
     balance_at_version,
@@ -115,6 +116,7 @@ __all__ = [
     "AccountStatus",
     "BalanceAt",
     "By",
+    "Directory",
     "Entry",
     "Finding",
     "Guard",

@@ -6,9 +6,12 @@ import asyncio
 import csv
 import io
 import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -527,3 +530,55 @@ async def test_camt053_by_http_is_well_formed_and_names_the_message(db: Database
         answer = await _file(client, "bank", "camt053")
     assert answer.headers["content-type"] == "application/xml"
     assert ElementTree.fromstring(answer.content).tag == "{urn:iso:std:iso:20022:tech:xsd:camt.053.001.08}Document"
+
+
+# The commands
+
+
+async def _command(database: TestDatabase, *arguments: str) -> tuple[int, str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TALLYSTICK_", "DATABASE_URL"))}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tallystick", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**kept, "DATABASE_URL": database.app_url, "TALLYSTICK_OWNER_URL": database.owner_url},
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_the_commands_write_a_statement_and_the_trial_balance(
+    db: Database, database: TestDatabase, tmp_path: Path
+) -> None:
+    bank, alice = await _open(db, "bank", "alice")
+    await _post(db, _transfer(bank, alice, 1250), _transfer(alice, bank, 250))
+    period = ("--from", "2000-01-01", "--to", "2100-01-01")
+    status, out, err = await _command(database, "statement", "alice", *period)
+    assert (status, json.loads(out)["statement"]["closing"]) == (0, "10.00"), err
+    status, out, err = await _command(database, "statement", "alice", *period, "--format", "csv", "--by", "effective")
+    assert statements.read_csv(out.encode(), account="a", currency="CZK", scale=2).closing == 1000
+    file = tmp_path / "alice.xml"
+    status, out, err = await _command(database, "statement", "alice", *period, "--format", "camt053", "--output", str(file))
+    assert (status, out, "2 entries" in err) == (0, "", True), err
+    (read,) = statements.read_camt053(file.read_bytes(), scale_of={"CZK": 2}.__getitem__)
+    assert (read.closing, read.difference) == (1000, 0)
+    status, out, err = await _command(database, "trial-balance", "--at", "2100-01-01")
+    assert (status, "15.00" in out, "Traceback" in err) == (0, True, False), err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("statement", "nobody", "--from", "2026-01-01", "--to", "2026-02-01"), "unknown_account"),
+        (("statement", "bank", "--from", "2026-02-01", "--to", "2026-01-01"), "period_malformed"),
+        (("statement", "bank", "--from", "soon", "--to", "2026-01-01"), "time_malformed"),
+        (("statement", "bank", "--from", "2026-01-01", "--to", "2026-02-01", "--output", "/nowhere/x"), "file_not_written"),
+        (("trial-balance", "--at", "never"), "time_malformed"),
+    ],
+)
+async def test_a_command_that_is_refused_is_one_line(
+    db: Database, database: TestDatabase, arguments: tuple[str, ...], code: str
+) -> None:
+    await _open(db, "bank")
+    status, out, err = await _command(database, *arguments)
+    assert (status, out, code in err, "Traceback" in err) == (1, "", True, False), err

@@ -284,8 +284,15 @@ class Model:
         self._resolve(hold, "released")
         return release.hold, None
 
+    def due_on(self, *accounts: str) -> list[Hold]:
+        """The holds on accounts whose time is over and which nobody has resolved yet."""
+        return [hold for hold in self.holds if hold.status == "open" and hold.due and hold.account in accounts]
+
+    def expire_on(self, *accounts: str) -> None:
+        self._expire(set(accounts))
+
     def _expire(self, touched: set[str]) -> int:
-        due = [hold for hold in self.holds if hold.status == "open" and hold.due and hold.account in touched]
+        due = self.due_on(*touched)
         for hold in due:
             self._resolve(hold, "expired")
         return len(due)

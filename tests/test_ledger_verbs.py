@@ -221,6 +221,28 @@ async def test_the_sweep_resolves_what_is_due(db: Database, ids: dict[str, int])
     assert [(await _account(db, name)).held for name in (ALICE, BOB)] == [0, 70]
 
 
+async def test_the_sweep_is_bounded_and_takes_the_oldest_first(db: Database, ids: dict[str, int]) -> None:
+    placed = [await _hold(db, ids[ALICE], 10, expires_in_s=seconds) for seconds in (2, 1, 2)]
+    async with db.read() as tx:
+        while (await ledger.hold(tx, placed[2].hold_id or 0)).status == "open":
+            await asyncio.sleep(0.02)
+    async with db.write() as tx:
+        assert await ledger.expire_holds(tx, limit=1) == 1
+        assert [(await ledger.hold_changes(tx, one.hold_id or 0, limit=5)) != [] for one in placed] == [False, True, False]
+        assert await ledger.expire_holds(tx) == 2
+
+
+async def test_an_account_whose_holds_are_over_can_be_closed_before_they_are_swept(db: Database, ids: dict[str, int]) -> None:
+    placed = await _hold(db, ids[ALICE], 100, expires_in_s=1)
+    async with db.read() as tx:
+        while (await ledger.hold(tx, placed.hold_id or 0)).status == "open":
+            await asyncio.sleep(0.02)
+    assert await _post(db, _pay(ids, BANK, BOB, 1)) == [None]
+    async with db.write() as tx:
+        await ledger.lock(tx, [ids[ALICE]])
+        assert (await ledger.account(tx, ALICE)).held == 0
+
+
 async def test_a_hold_that_is_over_before_it_begins_is_refused(db: Database, ids: dict[str, int]) -> None:
     placed = await _hold(db, ids[ALICE], 1, expires_at=datetime.now(UTC) - timedelta(days=1))
     assert (placed.hold_id, placed.refusal) == (None, "expiry_is_over")

@@ -65,6 +65,8 @@ def test_not_even_the_superuser_changes_a_fact_by_accident(database: TestDatabas
         "update ledger.balance set status = 'open'",
         "insert into ledger.hold (id) values (1)",
         "delete from ledger.open_hold",
+        "select ledger.expire_locked(array[1], 'infinity', null)",
+        "select ledger.record_captures(array[1], array[1], array[0], array[1], array['me'], now())",
         "insert into ledger.closed_period (n) values (1)",
         "insert into ledger.entry values (1, 1, 1, 1, 1, 1, now())",
         "insert into ledger.journal (id) values (1)",

@@ -91,16 +91,22 @@ begin
 end
 $$;
 
--- ledger.lock: lock balances, in id order, so that two calls cannot deadlock, and read them under the lock.
+-- ledger.lock: lock balances, in id order, so that two calls cannot deadlock, and read them under the lock. Holds whose time is
+-- over are resolved on the way.
 create or replace function ledger.lock(p_account_id bigint[])
 returns table (account_id bigint, status text, posted bigint, held bigint, floor bigint)
-language sql
+language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
+begin
+    perform from ledger.balance b where b.account_id = any (p_account_id) order by b.account_id for no key update;
+    perform from ledger.expire_locked(p_account_id, clock_timestamp(), null);
+    return query
     select b.account_id, b.status, b.cr - b.dr, b.held, b.floor
       from ledger.balance b
      where b.account_id = any (p_account_id)
-     order by b.account_id
-       for no key update;
+     order by b.account_id;
+end
 $$;

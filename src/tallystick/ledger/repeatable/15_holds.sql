@@ -1,6 +1,6 @@
--- ledger.expire_locked: resolve the holds on accounts (whose balances the caller has locked) that were due before p_now; what
--- each account gets back. The balance's held is set here.
-create or replace function ledger.expire_locked(p_account_id bigint[], p_now timestamptz)
+-- ledger.expire_locked: resolve the holds on accounts (whose balances the caller has locked) that were due before p_now, only
+-- those of p_hold_id where it is given; what each account gets back. The balance's held is set here.
+create or replace function ledger.expire_locked(p_account_id bigint[], p_now timestamptz, p_hold_id bigint[])
 returns table (account_id bigint, freed bigint)
 language plpgsql
 security definer
@@ -12,6 +12,7 @@ begin
     with due as (
         delete from ledger.open_hold o
          where o.account_id = any (p_account_id) and o.expires_at <= p_now
+           and (p_hold_id is null or o.hold_id = any (p_hold_id))
         returning o.hold_id, o.account_id, o.remaining, o.changes
     ), recorded as (
         insert into ledger.hold_change (hold_id, n, kind, taken, freed, actor, changed_at)
@@ -149,7 +150,7 @@ begin
     -- Balances are locked in id order, so that two batches cannot deadlock.
     perform from ledger.balance b where b.account_id = any (p_account_id) order by b.account_id for no key update;
     v_now := clock_timestamp();
-    perform from ledger.expire_locked(p_account_id, v_now);
+    perform from ledger.expire_locked(p_account_id, v_now, null);
     select array_agg(b.account_id), array_agg(b.status), array_agg(b.cr - b.dr - b.held - b.floor), array_agg(b.held)
       into v_account, v_status, v_free, v_held
       from ledger.balance b
@@ -246,7 +247,7 @@ begin
     -- Balances are locked in id order, so that two batches cannot deadlock.
     perform from ledger.balance b where b.account_id = any (v_account) order by b.account_id for no key update;
     v_now := clock_timestamp();
-    perform from ledger.expire_locked(v_account, v_now);
+    perform from ledger.expire_locked(v_account, v_now, null);
 
     select array_agg(case when u.replayed or u.refusal is not null then u.refusal
                           when h.id is null then 'unknown_hold'
@@ -298,27 +299,32 @@ begin
 end
 $$;
 
--- ledger.expire_holds: resolve up to p_limit holds that are due, anywhere; how many were.
+-- ledger.expire_holds: resolve up to p_limit holds that are due, anywhere, the oldest first; how many were.
 create or replace function ledger.expire_holds(p_limit integer) returns integer
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_hold    bigint[];
     v_account bigint[];
-    v_before  bigint;
+    v_left    integer;
 begin
-    perform pg_advisory_xact_lock_shared(7331003);
-    select array_agg(distinct d.account_id) into v_account
-      from (select o.account_id
+    select array_agg(d.hold_id), array_agg(distinct d.account_id) into v_hold, v_account
+      from (select o.hold_id, o.account_id
               from ledger.open_hold o
              where o.expires_at <= clock_timestamp()
              order by o.expires_at
              limit p_limit) as d;
-    -- Balances are locked in id order, so that two batches cannot deadlock.
+    if v_hold is null then
+        return 0;
+    end if;
+    perform pg_advisory_xact_lock_shared(7331003);
+    -- Balances are locked in id order, so that two batches cannot deadlock. Others may have resolved some of them meanwhile.
     perform from ledger.balance b where b.account_id = any (v_account) order by b.account_id for no key update;
-    select count(*) into v_before from ledger.open_hold o where o.account_id = any (v_account);
-    perform from ledger.expire_locked(v_account, clock_timestamp());
-    return v_before - (select count(*) from ledger.open_hold o where o.account_id = any (v_account));
+    select count(*) into v_left from ledger.open_hold o where o.hold_id = any (v_hold);
+    perform from ledger.expire_locked(v_account, clock_timestamp(), v_hold);
+    return v_left;
 end
 $$;
+drop function if exists ledger.expire_locked(bigint[], timestamptz);

@@ -140,7 +140,7 @@ begin
         -- A hold whose time is over binds nothing, whether or not it was swept yet.
         select array_agg(u.held - coalesce(x.freed, 0) order by u.ord) into v_held
           from unnest(v_account, v_held) with ordinality as u (account_id, held, ord)
-          left join ledger.expire_locked(v_account, v_now) as x on x.account_id = u.account_id;
+          left join ledger.expire_locked(v_account, v_now, null) as x on x.account_id = u.account_id;
     end if;
     if p_effective_at is not null then
         select c.closed_until into v_closed from ledger.closed_period c order by c.n desc limit 1;

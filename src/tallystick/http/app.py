@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from tallystick import __version__
 from tallystick.db import Database
 from tallystick.http import docs, health, openapi
+from tallystick.http.direct import DirectRoute
 from tallystick.http.envelope import Envelope
 from tallystick.http.guides import agents, banking, fintech, production, retail
 from tallystick.http.methods import MethodNotAllowed
@@ -35,6 +36,7 @@ from tallystick.http.routes import (
 )
 from tallystick.http.services import Services
 from tallystick.http.settings import HttpSettings
+from tallystick.http.shortcut import Handler, Shortcut
 from tallystick.kit import TallystickError
 
 _NATIVE = (
@@ -71,6 +73,11 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
     While its lifespan runs, so do the group commit and the bell that wakes workers.
     """
     services = Services.of(settings, database)
+    handlers: dict[int | type[Exception], Handler] = {
+        TallystickError: on_refusal,
+        RequestValidationError: on_validation_error,
+        HTTPException: on_http_error,
+    }
     app = Tallystick(
         title="Tallystick",
         summary="The control plane and system of record for AI agents in banking.",
@@ -80,11 +87,7 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        exception_handlers={
-            TallystickError: on_refusal,
-            RequestValidationError: on_validation_error,
-            HTTPException: on_http_error,
-        },
+        exception_handlers=handlers,
     )
     app.state.services = services
     # The busiest route stands first, as routes are tried in order.
@@ -97,6 +100,10 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         app.router.routes.extend(guide.router.routes)
     app.router.routes.extend([*health.routes(), *docs.routes()])
     app.add_exception_handler(405, MethodNotAllowed(app.router.routes).answer)
+    # The last one added is the first to see a request.
+    app.add_middleware(
+        Shortcut, routes=[route for route in transfers.busy.routes if isinstance(route, DirectRoute)], handlers=handlers
+    )
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
     return app
 

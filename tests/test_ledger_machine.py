@@ -282,7 +282,7 @@ class Books(RuleBasedStateMachine):
                 account = found[name]
                 assert (account.posted, account.held, account.floor, account.status, account.seq) == (
                     wanted.posted,
-                    wanted.held,
+                    wanted.held - sum(hold.remaining for hold in self.model.due_on(name)),
                     wanted.floor,
                     wanted.status,
                     len(wanted.entries),

@@ -298,6 +298,40 @@ async def test_nothing_is_posted_into_a_closed_period_not_even_by_who_began_befo
             await ledger.close_period(tx, datetime.now(UTC) + timedelta(days=1), actor="me")
 
 
+async def test_all_that_an_account_gives_and_takes_is_bounded_and_no_sum_overflows(db: Database, ids: dict[str, int]) -> None:
+    most = 10**15
+    many = [(ids[ALICE], most), (ids[BANK], -most)] * 1001
+    churn = ledger.Journal("t", many, "me")
+    assert await _post(db, churn, _pay(ids, BANK, ALICE, 5)) == ["amount_out_of_range", None]
+    fits = ledger.Journal("t", many[:1998], "me")
+    assert await _post(db, fits, fits, _pay(ids, ALICE, BOB, 1)) == [None, "amount_out_of_range", None]
+    async with db.read() as tx:
+        (trial,) = await ledger.trial_balance(tx)
+        (then,) = await ledger.trial_balance_at(tx, at=None)
+        (effective,) = await ledger.trial_balance_at(tx, at=None, by="effective")
+    assert (trial.difference, then.difference, effective.difference) == (0, 0, 0)
+    assert (trial.cr, then.cr, effective.cr) == (999 * most + 206,) * 3
+
+
+async def test_turnover_of_an_asset_may_be_wider_than_64_bits(db: Database, ids: dict[str, int]) -> None:
+    specs = [ledger.AccountSpec(f"wide-{number}", "CZK", "internal", None) for number in range(22)]
+    async with db.write() as tx:
+        wide = [opened.id for opened in await ledger.open_accounts(tx, specs)]
+        for debit, credit in zip(wide[::2], wide[1::2], strict=True):
+            entries = [(debit, -(10**15)), (credit, 10**15)] * 999
+            assert (await ledger.post(tx, [ledger.Journal("t", entries, "me")]))[0].refusal is None
+        (trial,) = await ledger.trial_balance(tx)
+        (then,) = await ledger.trial_balance_at(tx, at=None, by="effective")
+    assert trial.cr == then.cr == 11 * 999 * 10**15 + 200
+    assert trial.cr > 2**63
+
+
+async def test_the_same_key_under_another_approval_is_another_request(db: Database, ids: dict[str, int]) -> None:
+    first, other = (_pay(ids, ALICE, BOB, 1, key="k", approval_id=approval) for approval in (1, 2))
+    assert await _post(db, first, other, first) == [None, "key_reused", None]
+    assert [(await _hold(db, ids[ALICE], 1, key="h", task_id=task)).refusal for task in (1, 2, 1)] == [None, "key_reused", None]
+
+
 async def test_a_batch_is_bounded(db: Database, ids: dict[str, int]) -> None:
     with pytest.raises(Invalid, match="batch_too_large"):
         await _post(db, *[_pay(ids, ALICE, BOB, 1)] * 8193)

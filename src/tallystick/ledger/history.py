@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tallystick.db import Database, Queries, ReadTx
@@ -187,7 +188,17 @@ async def trial_balance_at(tx: ReadTx, *, at: datetime | None, by: By = "posted"
     account. By effective time every entry is added up.
     """
     query = _TRIAL_BALANCE_POSTED if by == "posted" else _TRIAL_BALANCE_EFFECTIVE
-    return await tx.all(query, {"before": None if at is None else at + _INSTANT})
+    # Sums over all accounts may be wider than 64 bits, and come as decimals.
+    return [
+        replace(
+            row,
+            dr=int(row.dr),
+            cr=int(row.cr),
+            debit_balances=int(row.debit_balances),
+            credit_balances=int(row.credit_balances),
+        )
+        for row in await tx.all(query, {"before": None if at is None else at + _INSTANT})
+    ]
 
 
 async def journal(tx: ReadTx, journal_id: int) -> PastJournal:

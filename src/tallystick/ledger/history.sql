@@ -86,9 +86,9 @@ select clock_timestamp() as made_at
 -- trial_balance_posted --
 -- Per asset, all accounts by what was posted before a time.
 select a.asset, s.scale::integer as scale, count(e.seq) as accounts,
-       coalesce(sum(e.dr_after), 0)::bigint as dr, coalesce(sum(e.cr_after), 0)::bigint as cr,
-       coalesce(sum(greatest(e.dr_after - e.cr_after, 0)), 0)::bigint as debit_balances,
-       coalesce(sum(greatest(e.cr_after - e.dr_after, 0)), 0)::bigint as credit_balances
+       coalesce(sum(e.dr_after), 0) as dr, coalesce(sum(e.cr_after), 0) as cr,
+       coalesce(sum(greatest(e.dr_after - e.cr_after, 0)), 0) as debit_balances,
+       coalesce(sum(greatest(e.cr_after - e.dr_after, 0)), 0) as credit_balances
   from ledger.account a
   join ledger.asset s on s.code = a.asset
  cross join lateral (select ledger.seq_before(a.id, coalesce(%(before)s::timestamptz, 'infinity'::timestamptz)) as seq) as p
@@ -99,9 +99,9 @@ select a.asset, s.scale::integer as scale, count(e.seq) as accounts,
 -- trial_balance_effective --
 -- Per asset, all accounts by what was effective before a time.
 select a.asset, s.scale::integer as scale, count(t.account_id) as accounts,
-       coalesce(sum(t.dr), 0)::bigint as dr, coalesce(sum(t.cr), 0)::bigint as cr,
-       coalesce(sum(greatest(t.dr - t.cr, 0)), 0)::bigint as debit_balances,
-       coalesce(sum(greatest(t.cr - t.dr, 0)), 0)::bigint as credit_balances
+       coalesce(sum(t.dr), 0) as dr, coalesce(sum(t.cr), 0) as cr,
+       coalesce(sum(greatest(t.dr - t.cr, 0)), 0) as debit_balances,
+       coalesce(sum(greatest(t.cr - t.dr, 0)), 0) as credit_balances
   from ledger.account a
   join ledger.asset s on s.code = a.asset
   left join (select e.account_id,

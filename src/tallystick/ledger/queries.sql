@@ -116,10 +116,16 @@ select closed_until
 
 -- accounts_by_name --
 -- Accounts with their balances, for names that may or may not exist.
-select a.id, a.name, a.asset, s.scale, a.kind, b.status, a.opened_at, b.cr - b.dr as posted, b.held, b.floor, b.seq
+select a.id, a.name, a.asset, s.scale, a.kind, b.status, a.opened_at, b.cr - b.dr as posted,
+       b.held - coalesce(d.held, 0) as held, b.floor, b.seq
   from ledger.account a
   join ledger.asset s on s.code = a.asset
   join ledger.balance b on b.account_id = a.id
+  left join lateral (
+           -- What is over binds nothing, whether or not it was swept yet.
+           select sum(o.remaining)::bigint as held
+             from ledger.open_hold o
+            where o.account_id = a.id and o.expires_at <= clock_timestamp()) as d on b.held > 0
  where a.name = any (%(names)s::text[])
 
 -- references_by_name --
@@ -131,10 +137,16 @@ select a.id, a.name, a.asset, s.scale::integer as scale
 
 -- accounts_after --
 -- A page of accounts in id order, of one kind where that is given.
-select a.id, a.name, a.asset, s.scale, a.kind, b.status, a.opened_at, b.cr - b.dr as posted, b.held, b.floor, b.seq
+select a.id, a.name, a.asset, s.scale, a.kind, b.status, a.opened_at, b.cr - b.dr as posted,
+       b.held - coalesce(d.held, 0) as held, b.floor, b.seq
   from ledger.account a
   join ledger.asset s on s.code = a.asset
   join ledger.balance b on b.account_id = a.id
+  left join lateral (
+           -- What is over binds nothing, whether or not it was swept yet.
+           select sum(o.remaining)::bigint as held
+             from ledger.open_hold o
+            where o.account_id = a.id and o.expires_at <= clock_timestamp()) as d on b.held > 0
  where a.id > %(after)s::bigint
    and (%(kind)s::text is null or a.kind = %(kind)s::text)
    and (%(ids)s::bigint[] is null or a.id = any (%(ids)s::bigint[]))
@@ -167,7 +179,7 @@ select code, scale::integer as scale
 
 -- trial_balance --
 -- All that was ever taken and given, per asset.
-select a.asset, s.scale::integer as scale, count(*) as accounts, sum(b.dr)::numeric::bigint as dr, sum(b.cr)::numeric::bigint as cr
+select a.asset, s.scale::integer as scale, count(*) as accounts, sum(b.dr) as dr, sum(b.cr) as cr
   from ledger.balance b
   join ledger.account a on a.id = b.account_id
   join ledger.asset s on s.code = a.asset

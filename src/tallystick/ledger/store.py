@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -93,6 +94,8 @@ def journal_hash(journal: Journal) -> bytes:
         journal.ref_id,
         [list(entry) for entry in journal.entries],
         journal.on_behalf_of,
+        journal.task_id,
+        journal.approval_id,
         journal.effective_at,
         dict(journal.meta),
         journal.reverses,
@@ -132,6 +135,8 @@ def hold_hash(hold: NewHold) -> bytes:
         hold.kind,
         hold.ref_id,
         hold.on_behalf_of,
+        hold.task_id,
+        hold.approval_id,
         hold.expires_at,
         hold.expires_in_s,
         dict(hold.meta),
@@ -253,4 +258,5 @@ async def assets(tx: ReadTx) -> list[Asset]:
 
 
 async def trial_balance(tx: ReadTx) -> list[TrialBalance]:
-    return await tx.all(_TRIAL_BALANCE)
+    # Sums over all accounts may be wider than 64 bits, and come as decimals.
+    return [replace(row, dr=int(row.dr), cr=int(row.cr)) for row in await tx.all(_TRIAL_BALANCE)]

@@ -124,7 +124,7 @@ as $$
 #variable_conflict use_column
 declare
     c_max_amount constant bigint := 1000000000000000;
-    c_max_sum    constant bigint := 9000000000000000000;
+    c_max_sum    constant bigint := 1000000000000000000;
     n            constant integer := cardinality(p_account_id);
     v_id         bigint[];
     v_refusal    text[] := array_fill(null::text, array[n]);
@@ -165,7 +165,7 @@ begin
         continue when v_replayed[j] or v_refusal[j] is not null;
         a := v_at[j];
         v_refusal[j] := case when a is null then 'unknown_account'
-                             when p_amount[j] is null or p_amount[j] <= 0 or p_amount[j] > c_max_amount or v_held[a] > c_max_sum
+                             when p_amount[j] is null or p_amount[j] <= 0 or p_amount[j] > c_max_amount or v_held[a] > c_max_sum - p_amount[j]
                              then 'amount_out_of_range'
                              when v_status[a] <> 'open' then 'account_' || v_status[a]
                              when v_expires_at[j] <= v_now then 'expiry_is_over'

@@ -46,7 +46,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     c_max_amount  constant bigint := 1000000000000000;
-    c_max_sum     constant bigint := 9000000000000000000;
+    c_max_sum     constant bigint := 1000000000000000000;
     n             constant integer := cardinality(p_kind);
     m             constant integer := coalesce(cardinality(p_entry_journal), 0);
     v_id          bigint[];
@@ -93,6 +93,7 @@ declare
     f             integer;
     v_first       integer;
     v_last        integer;
+    v_done        integer;
     a             integer;
     v_amount      bigint;
     v_net         numeric;
@@ -187,8 +188,7 @@ begin
                 if a is null then
                     v_why := 'unknown_account';
                     exit;
-                elsif v_amount is null or v_amount = 0 or v_amount > c_max_amount or v_amount < -c_max_amount
-                      or v_dr[a] > c_max_sum or v_cr[a] > c_max_sum then
+                elsif v_amount is null or v_amount = 0 or v_amount > c_max_amount or v_amount < -c_max_amount then
                     v_why := 'amount_out_of_range';
                     exit;
                 elsif v_shut and v_status[a] <> 'open' then
@@ -223,6 +223,7 @@ begin
             continue;
         end if;
 
+        v_done := v_last;
         for f in v_first .. v_last loop
             a := v_at[f];
             v_amount := p_entry_amount[f];
@@ -235,8 +236,14 @@ begin
             e_seq[f] := v_seq[a];
             e_dr[f] := v_dr[a];
             e_cr[f] := v_cr[a];
+            -- All that an account ever gives or takes is bounded, so that no sum of it can overflow.
+            if v_dr[a] > c_max_sum or v_cr[a] > c_max_sum then
+                v_why := 'amount_out_of_range';
+                v_done := f;
+                exit;
+            end if;
         end loop;
-        if p_hold_id[j] is not null then
+        if v_why is null and p_hold_id[j] is not null then
             h_taken[j] := v_net;
             h_freed[j] := case when p_final[j] then h_left[h] - v_net else 0 end;
             v_held[h_place[h]] := v_held[h_place[h]] - h_taken[j] - h_freed[j];
@@ -244,6 +251,7 @@ begin
 
         -- The floor holds after the journal as a whole. One that leaves an account no less than it had is never stopped by it.
         for f in v_first .. v_last loop
+            exit when v_why is not null;
             a := v_at[f];
             if p_entry_amount[f] < 0 and v_cr[a] - v_dr[a] - v_held[a] < v_floor[a] then
                 select sum(p_entry_amount[i]) into v_net from generate_series(v_first, v_last) as i where v_at[i] = a;
@@ -282,11 +290,11 @@ begin
         else
             v_refusal[j] := v_why;
             v_refused := true;
-            if p_hold_id[j] is not null then
+            if h_taken[j] > 0 then
                 v_held[h_place[h]] := v_held[h_place[h]] + h_taken[j] + h_freed[j];
                 h_taken[j] := 0;
             end if;
-            for f in v_first .. v_last loop
+            for f in v_first .. v_done loop
                 a := v_at[f];
                 v_amount := p_entry_amount[f];
                 if v_amount < 0 then

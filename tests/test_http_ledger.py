@@ -291,6 +291,61 @@ async def test_a_journal_is_taken_back_whole_in_part_and_once_in_sum(db: Databas
     assert (back["kind"], back["reverses"]) == ("reversal", id)
 
 
+async def test_a_part_of_a_journal_is_in_the_asset_of_the_accounts_that_it_moved_money_between(db: Database) -> None:
+    async with serving(db, keyed=True) as client:
+        for name, currency in (("YEN", "JPY"), ("FROM", "CZK"), ("TO", "CZK")):
+            await client.post("/v1/accounts", json={"id": name, "currency": currency, "kind": "internal"})
+        entries = [{"account": name, "amount": amount} for name, amount in (
+            ("YEN", "5"), ("YEN", "-5"), ("FROM", "-100.00"), ("TO", "100.00"),
+        )]  # fmt: skip
+        journal = (await client.post("/v1/journals", json={"kind": "t", "entries": entries})).json()["id"]
+        path = f"/v1/journals/{journal}/reversals"
+        yen = await client.post(path, json={"amount": {"amount": "10", "currency": "JPY"}})
+        assert (yen.status_code, code_of(yen)) == (422, "currency_mismatch")
+        crowns = await client.post(path, json={"amount": {"amount": "10.25", "currency": "CZK"}})
+        assert crowns.json()["status"] == "posted"
+        assert await _balances(client, "YEN", "FROM", "TO") == ["0", "-89.75", "89.75"]
+        both = [{"account": "FROM", "amount": "-1"}, {"account": "TO", "amount": "1"}]
+        many = [*both, {"account": "YEN", "amount": "-1"}, {"account": "YEN-TO", "amount": "1"}]
+        await client.post("/v1/accounts", json={"id": "YEN-TO", "currency": "JPY"})
+        exchange = (await client.post("/v1/journals", json={"kind": "t", "entries": many})).json()["id"]
+        unclear = await client.post(f"/v1/journals/{exchange}/reversals", json={"amount": {"amount": "1", "currency": "JPY"}})
+        assert (unclear.status_code, code_of(unclear)) == (422, "ambiguous_part")
+
+
+@pytest.mark.parametrize("part", [{}, {"amount": {"amount": "1.00", "currency": "CZK"}}])
+async def test_a_journal_that_moved_nothing_is_not_taken_back(db: Database, part: dict[str, Any]) -> None:
+    await fund(db)
+    async with serving(db, keyed=True) as client:
+        body = {"kind": "t", "entries": [{"account": "ALICE", "amount": "1"}, {"account": "ALICE", "amount": "-1"}]}
+        posted = (await client.post("/v1/journals", json=body)).json()
+        answer = await client.post(f"/v1/journals/{posted['id']}/reversals", json=part)
+    assert (answer.status_code, code_of(answer)) == (422, "not_reversible")
+    assert "moved nothing" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("time", "told"),
+    [
+        ("1900-01-01T00:30:00+01:00", "between the years 1900 and 9000"),
+        ("9000-12-31T23:30:00-01:00", "between the years 1900 and 9000"),
+        ("0001-01-01T00:00:00+01:00", "between the years 1900 and 9000"),
+        ("9999-12-31T23:59:59-01:00", "between the years 1900 and 9000"),
+        ("2026-11-21T00:00:00+24:00", "not a time of RFC 3339"),
+        ("2026-02-30T00:00:00Z", "not a time of RFC 3339"),
+        ("2026-13-01", "not a time of RFC 3339"),
+        ("yesterday", "not a time of RFC 3339"),
+    ],
+)
+async def test_a_time_that_is_none_or_too_far_away_is_refused_in_our_words(db: Database, time: str, told: str) -> None:
+    await fund(db)
+    async with serving(db, keyed=True) as client:
+        answer = await client.post("/v1/journals", json=pay("ALICE", "BOB", effective_at=time))
+    assert (answer.status_code, code_of(answer)) == (422, "validation_failed")
+    assert told in answer.text
+    assert "strictly between" not in answer.text
+
+
 async def test_a_hold_is_placed_captured_in_parts_and_the_rest_is_released(db: Database) -> None:
     await fund(db)
     czk = {"amount": "30.00", "currency": "CZK"}

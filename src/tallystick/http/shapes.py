@@ -19,6 +19,7 @@ _FIRST_YEAR, _LAST_YEAR = 1900, 9000
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
+_NO_INSTANT = "not a time of RFC 3339, such as 2026-11-21T00:00:00Z, or a day, which begins at midnight UTC"
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=100)]
@@ -96,11 +97,18 @@ RequiredKey = Annotated[
 
 def _instant(text: Any) -> datetime:
     if not isinstance(text, str) or not _INSTANT.fullmatch(text):
-        raise ValueError("a time is of RFC 3339, such as 2026-11-21T00:00:00Z, or a day, which begins at midnight UTC")
-    found = datetime.fromisoformat(text.upper())
-    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
-        raise ValueError(f"a time is between the years {_FIRST_YEAR} and {_LAST_YEAR}")
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        raise ValueError(_NO_INSTANT)
+    try:
+        found = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError(_NO_INSTANT) from None
+    try:
+        moment = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        moment = None
+    if moment is None or not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"a time is between the years {_FIRST_YEAR} and {_LAST_YEAR}, in UTC")
+    return moment
 
 
 Instant = Annotated[

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tallystick.db import ReadTx
 from tallystick.kit import Asset, Invalid, TallystickError, check_text, dumps, parse_minor, parse_signed_minor
-from tallystick.ledger import history, holds, service
+from tallystick.ledger import history, holds, service, store
 from tallystick.ledger.model import AccountRef, Guard, Journal, NewHold, Reversal
 
 Number = Decimal | int | str
@@ -117,15 +117,16 @@ async def read_holds(tx: ReadTx, actor: str, named: Sequence[NamedHold]) -> list
 
 
 async def read_reversal(tx: ReadTx, actor: str, named: NamedReversal) -> Reversal:
-    """The reversal that is meant. Refuses as `read_journals` does, and with `unknown_journal`, `amount_or_entries`."""
+    """The reversal that is meant. An amount is in the asset of the two accounts between which the journal moved money, net.
+
+    Refuses as `read_journals` does, and with `unknown_journal`, `amount_or_entries`, `currency_mismatch`, `ambiguous_part`, and
+    `not_reversible` where the journal moved nothing.
+    """
     _check("reversal", named.on_behalf_of, named.meta)
     if named.amount is not None and named.entries is not None:
         raise Invalid("amount_or_entries", "a part of a journal is an amount or entries, not both")
-    legs = await history.legs(tx, [(await history.journal(tx, named.journal_id)).id], most=1)
-    amount = None
-    if named.amount is not None:
-        _check_currency(named.currency, legs[0].account, legs[0].asset)
-        amount = parse_minor(named.amount, Asset(legs[0].asset, legs[0].scale))
+    await history.journal(tx, named.journal_id)
+    amount = None if named.entries is not None else await _part(tx, named)
     known = await service.references(tx, (name for name, _ in named.entries or ()))
     entries = None if named.entries is None else _entries(named.entries, known)
     return Reversal(
@@ -152,6 +153,20 @@ async def read_capture(tx: ReadTx, actor: str, named: NamedCapture) -> Journal:
         journal, ref_id=named.ref_id, on_behalf_of=named.on_behalf_of, task_id=named.task_id,
         approval_id=named.approval_id, effective_at=named.effective_at, meta=named.meta,
     )  # fmt: skip
+
+
+async def _part(tx: ReadTx, named: NamedReversal) -> int | None:
+    moved = [original.account_id for original in await store.originals(tx, [named.journal_id]) if original.amount]
+    if not moved:
+        raise Invalid("not_reversible", f"journal {named.journal_id} moved nothing between accounts, so nothing is taken back")
+    if named.amount is None:
+        return None
+    if len(moved) != 2:
+        raise Invalid("ambiguous_part", "the journal moved money between more than two accounts: name the entries to post")
+    # The two balance each other, so they hold the same asset.
+    (account,) = await service.accounts(tx, ids=moved[:1])
+    _check_currency(named.currency, account.name, account.asset)
+    return parse_minor(named.amount, account.unit)
 
 
 def _or_error(read: Callable[[], Read]) -> Read | TallystickError:

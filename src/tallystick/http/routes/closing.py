@@ -70,7 +70,10 @@ _RATE_EXAMPLE: JsonDict = {
 def _date(text: Any) -> date:
     if not isinstance(text, str) or not _ISO.fullmatch(text):
         raise ValueError("a date is written as 2026-11-20")
-    return date.fromisoformat(text)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("there is no such day") from None
 
 
 def _rate(value: Any) -> Decimal:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,9 @@ def test_atomic_is_all_or_nothing_and_a_rehearsal_changes_nothing(cli: CliRunner
         (["hold", "place", "nobody", "1"], "unknown_account"),
         (["hold", "place", "ALICE", "0.001"], "amount_too_fine"),
         (["hold", "capture", "999", "BOB", "1"], "unknown_hold"),
+        (["reverse", str(2**63)], "unknown_journal"),
+        (["hold", "capture", str(2**63), "BOB", "1"], "unknown_hold"),
+        (["hold", "release", "9" * 30], "unknown_hold"),
         (["account", "show", "nobody"], "unknown_account"),
         (["account", "open", "ALICE", "CZK"], "account_exists"),
         (["account", "open", "NEW", "XXX"], "unknown_currency"),
@@ -161,6 +166,72 @@ def test_accounts_and_periods_change_under_the_operators_name(cli: CliRunner) ->
     assert told(run(cli, "period", "show")) == [closed]
     late = run(cli, "post", "-", "--key-prefix", "late", stdin=pay("ALICE", "BOB", effective_at="2023-12-31"))
     assert told(late)[0]["reason"] == "period_closed"
+
+
+def test_of_a_file_that_was_edited_only_the_new_lines_are_posted(cli: CliRunner, tmp_path: Path) -> None:
+    funded(cli)
+    file = tmp_path / "journals.jsonl"
+    lines = [pay("ALICE", "BOB"), pay("ALICE", "BOB"), pay("ALICE", "BOB", "2.00")]
+    file.write_text("\n".join(lines), "utf-8")
+    assert "3 posted, 0 of them earlier" in run(cli, "post", str(file)).stderr
+    spaced = json.dumps(dict(reversed(json.loads(lines[2]).items())), indent=None, separators=(" , ", " : "))
+    file.write_text("\n".join([pay("ALICE", "BOB", "4.00"), lines[0], spaced, "", lines[1], lines[0]]), "utf-8")
+    again = run(cli, "post", str(file))
+    assert [one["replayed"] for one in told(again)] == [False, True, True, True, False]
+    assert posted(cli, "ALICE") == "991.00"
+
+
+def test_a_file_of_all_or_none_can_be_mended(cli: CliRunner, tmp_path: Path) -> None:
+    funded(cli)
+    file = tmp_path / "journals.jsonl"
+    file.write_text("\n".join([pay("ALICE", "BOB"), pay("ALICE", "BOB", "5000.00")]), "utf-8")
+    assert run(cli, "post", str(file), "--atomic").exit_code == 1
+    file.write_text("\n".join([pay("ALICE", "BOB"), pay("ALICE", "BOB", "5.00")]), "utf-8")
+    assert run(cli, "post", str(file), "--atomic").exit_code == 0
+    assert posted(cli, "ALICE") == "994.00"
+
+
+def _process(*arguments: str, **pipes: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tallystick", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **pipes
+    )
+
+
+def test_a_pipe_needs_a_prefix_and_is_read_once(cli: CliRunner) -> None:
+    funded(cli)
+    for prefix in ([], ["--key-prefix", "pipe"]):
+        with _process("post", "/dev/stdin", *prefix, stdin=subprocess.PIPE) as process:
+            out, err = process.communicate(pay("ALICE", "BOB"), timeout=60)
+        if prefix:
+            assert (process.returncode, [one["status"] for one in map(json.loads, out.splitlines())]) == (0, ["posted"])
+        else:
+            assert (process.returncode, out, "[key_prefix_needed]" in err) == (1, "", True)
+    assert posted(cli, "ALICE") == "999.00"
+
+
+def test_a_closed_output_ends_a_command_and_says_what_was_posted(cli: CliRunner, tmp_path: Path) -> None:
+    funded(cli)
+    file = tmp_path / "journals.jsonl"
+    file.write_text("\n".join(pay("ALICE", "BOB", "0.01", meta={"n": n}) for n in range(1500)), "utf-8")
+    ended = {}
+    for arguments in (["post", str(file)], ["account", "list"], ["trial-balance"]):
+        with _process(*arguments) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            ended[arguments[0]] = (process.stderr.read(), process.wait(60))
+    said, status = ended["post"]
+    assert (status, posted(cli, "ALICE")) == (141, "990.00")
+    assert "1000 posted, 0 of them earlier, 0 refused" in said
+    assert "nothing twice" in said
+    assert ended["account"] == ended["trial-balance"] == ("", 141)
+    assert "1500 posted, 1000 of them earlier" in run(cli, "post", str(file)).stderr
+
+
+def test_only_what_migrates_warns_of_the_missing_owner(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TALLYSTICK_OWNER_URL")
+    assert "also migrates" not in run(cli, "verify", "--ledger").stderr
+    assert "also migrates" in run(cli, "migrate").stderr
 
 
 async def test_no_api_key_can_be_made_in_an_operators_name(db: Database) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from tallystick import ledger
 from tallystick.cli.operator import As, OneKey, check_key, operator
-from tallystick.cli.options import Data
+from tallystick.cli.options import Data, known_number
 from tallystick.cli.outcomes import say
 from tallystick.cli.runtime import connected, run
 from tallystick.db import Tx
@@ -71,7 +71,8 @@ def capture(
 
     async def work() -> ledger.Posted:
         actor = operator(who)
-        named = ledger.NamedCapture(hold, to_account, amount, final=final, key=check_key(key))
+        number = known_number(hold, "unknown_hold")
+        named = ledger.NamedCapture(number, to_account, amount, final=final, key=check_key(key))
 
         async def attempt(tx: Tx) -> ledger.Posted:
             return await ledger.capture_on_record(tx, await ledger.read_capture(tx, actor, named), dry_run=dry_run)
@@ -87,7 +88,7 @@ def release(hold: HoldId, dry_run: DryRun = False, key: OneKey = None, who: As =
     """Give back what remains of a hold."""
 
     async def work() -> ledger.Released:
-        wanted = ledger.Release(hold, operator(who), check_key(key))
+        wanted = ledger.Release(known_number(hold, "unknown_hold"), operator(who), check_key(key))
 
         async def attempt(tx: Tx) -> ledger.Released:
             return await ledger.release_on_record(tx, wanted, dry_run=dry_run)

@@ -22,9 +22,11 @@ from tallystick.cli import (
     worker,
 )
 from tallystick.cli.imports import app as imports
+from tallystick.cli.runtime import Commands
 
 app = typer.Typer(
     name="tallystick",
+    cls=Commands,
     help="The control plane and system of record for AI agents in banking.",
     no_args_is_help=True,
     add_completion=False,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -17,12 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tallystick import ledger
 from tallystick.cli.operator import As, OneKey, check_key, operator
-from tallystick.cli.options import Data
+from tallystick.cli.options import Data, known_number
 from tallystick.cli.outcomes import say
 from tallystick.cli.runtime import connected, errors, run
 from tallystick.db import Database, Tx
 from tallystick.http import JournalBody
-from tallystick.kit import Invalid, TallystickError, loads
+from tallystick.kit import Invalid, TallystickError, digest, loads
 
 _CHUNK = 1000
 _MAX_AT_ONCE = 8192
@@ -37,6 +38,32 @@ class _Tally:
     replayed: int = 0
     refused: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.posted} posted, {self.replayed} of them earlier, {self.refused} refused"
+
+
+@dataclass(slots=True)
+class _Keys:
+    """The idempotency key of each line: of its number, where there is a prefix, else of what it says."""
+
+    prefix: str | None
+    seen: Counter[bytes] = field(default_factory=Counter)
+
+    def of(self, number: int, line: Any) -> str:
+        if self.prefix is not None:
+            return f"{self.prefix}:{number}"
+        content = digest(line)
+        self.seen[content] += 1
+        return f"line:{content.hex()}:{self.seen[content]}"
+
+
+class _Undone(Exception):
+    """Takes back a transaction of all or none, so that no refusal is kept for the lines that were in order."""
+
+    def __init__(self, answers: list[ledger.Posted | TallystickError]) -> None:
+        super().__init__()
+        self.answers = answers
+
 
 def post(
     *,
@@ -50,31 +77,42 @@ def post(
     key_prefix: Annotated[
         str | None,
         typer.Option(
-            help="Line N goes out under the key PREFIX:N, so that running it again posts nothing twice. "
-            "By default made of what the file holds; standard input needs one.",
+            help="Line N goes out under the key PREFIX:N, so that running it again posts nothing twice. By default a line's "
+            "key is made of what it says and how many equal lines are above it: where lines were added or mended, only "
+            "those are posted, and a line equal to one of an earlier file is taken for that one. "
+            "Standard input, and whatever is no regular file, needs a prefix.",
             show_default=False,
         ),
     ] = None,
     who: As = None,
     data: Data = None,
 ) -> None:
-    """Post journals; what became of each goes to standard output as a JSON line. Exit status 1 where one was refused."""
+    """Post journals; what became of each goes to standard output as a JSON line. Exit status 1 where one was refused.
+
+    A refused line stays refused until it is changed or goes out under another prefix; with --atomic a refusal is not kept.
+    """
     tally = _Tally()
 
     async def work() -> None:
         actor = operator(who)
-        prefix = _prefix(file, key_prefix, dry_run)
+        keys = _keys(file, key_prefix, dry_run)
         async with connected(data) as database:
             with _opened(file) as source, _shown(file) as progress:
-                for chunk in _chunks(_lines(source, prefix), whole=atomic or dry_run):
+                for chunk in _chunks(_lines(source, keys), whole=atomic or dry_run):
                     answers = await _post(database, actor, [named for _, named in chunk], atomic=atomic, dry_run=dry_run)
-                    for (number, _), answer in zip(chunk, answers, strict=True):
-                        typer.echo(json.dumps({"line": number, **_told(answer, tally)}))
+                    told = [_told(answer, tally) for answer in answers]
+                    for (number, _), one in zip(chunk, told, strict=True):
+                        typer.echo(json.dumps({"line": number, **one}))
                     progress.advance(progress.task_ids[0], len(chunk))
 
-    run(work)
-    told = f"{tally.posted} posted, {tally.replayed} of them earlier, {tally.refused} refused"
-    errors.print(f"{told}; nothing was kept, as this was a rehearsal" if dry_run else told, markup=False)
+    kept = "; nothing was kept, as this was a rehearsal" if dry_run else ""
+    try:
+        run(work)
+    except BrokenPipeError:
+        again = "" if dry_run else "; the same command again posts the rest, and nothing twice"
+        errors.print(f"standard output was closed, so posting stopped: {tally}{kept}{again}", markup=False, soft_wrap=True)
+        raise
+    errors.print(f"{tally}{kept}", markup=False)
     if tally.refused:
         raise typer.Exit(1)
 
@@ -92,7 +130,8 @@ def reverse(
 
     async def work() -> ledger.Posted:
         actor = operator(who)
-        named = ledger.NamedReversal(journal, amount=amount, key=check_key(key))
+        number = known_number(journal, "unknown_journal")
+        named = ledger.NamedReversal(number, amount=amount, key=check_key(key))
 
         async def attempt(tx: Tx) -> ledger.Posted:
             return await ledger.reverse_on_record(tx, await ledger.read_reversal(tx, actor, named), dry_run=dry_run)
@@ -118,9 +157,15 @@ async def _post(
             return [refused if isinstance(one, ledger.Journal) else one for one in journals]
         mode: ledger.Mode = "atomic" if atomic else "independent"
         posted = iter(await ledger.post_on_record(tx, good, mode=mode, dry_run=dry_run))
-        return [one if isinstance(one, TallystickError) else next(posted) for one in journals]
+        answers = [one if isinstance(one, TallystickError) else next(posted) for one in journals]
+        if atomic and any(isinstance(one, TallystickError) or one.refusal is not None for one in answers):
+            raise _Undone(answers)
+        return answers
 
-    return await database.retrying(attempt)
+    try:
+        return await database.retrying(attempt)
+    except _Undone as undone:
+        return undone.answers
 
 
 def _told(answer: ledger.Posted | TallystickError, tally: _Tally) -> dict[str, Any]:
@@ -139,19 +184,21 @@ def _told(answer: ledger.Posted | TallystickError, tally: _Tally) -> dict[str, A
     }
 
 
-def _prefix(file: str, given: str | None, dry_run: bool) -> str:
-    if given is not None:
-        check_key(given)
-        return given
+def _keys(file: str, prefix: str | None, dry_run: bool) -> _Keys:
+    if prefix is None and not dry_run and not _is_regular(file):
+        raise Invalid("key_prefix_needed", "what comes from no regular file needs a --key-prefix, so that it is posted once")
+    return _Keys(check_key(prefix))
+
+
+def _is_regular(file: str) -> bool:
+    """Whether it can be read more than once. A folder, and what is not there, is left to be refused on opening."""
     if file == "-":
-        if dry_run:
-            return "rehearsal"
-        raise Invalid("key_prefix_needed", "what comes by standard input needs a --key-prefix, so that it is posted once")
-    with _opened(file) as source:
-        content = hashlib.sha256()
-        while block := source.read(_MAX_LINE):
-            content.update(block)
-    return f"file:{content.hexdigest()}"
+        return False
+    try:
+        mode = Path(file).stat().st_mode
+    except OSError:
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 @contextmanager
@@ -160,17 +207,18 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        with Path(file).open("rb") as source:
-            yield source
+        source = Path(file).open("rb")  # noqa: SIM115 - closed below; an error past the opening is not the file's
     except OSError as error:
         raise Invalid("file_unreadable", f"{file}: {error.strerror}") from None
+    with source:
+        yield source
 
 
 @contextmanager
 def _shown(file: str) -> Iterator[Progress]:
     columns = (TextColumn("posting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
-        progress.add_task("posting", total=None if file == "-" else _count(file))
+        progress.add_task("posting", total=_count(file) if errors.is_terminal and _is_regular(file) else None)
         yield progress
 
 
@@ -179,19 +227,20 @@ def _count(file: str) -> int:
         return sum(1 for line in source if line.strip())
 
 
-def _lines(source: BinaryIO, prefix: str) -> Iterator[Line]:
+def _lines(source: BinaryIO, keys: _Keys) -> Iterator[Line]:
     number = 0
     while text := source.readline(_MAX_LINE + 1):
         number += 1
         if len(text) > _MAX_LINE:
             raise Invalid("line_too_long", f"line {number} has more than {_MAX_LINE} bytes")
         if text.strip():
-            yield number, _read(text, f"{prefix}:{number}")
+            yield number, _read(text, number, keys)
 
 
-def _read(text: bytes, key: str) -> ledger.NamedJournal | TallystickError:
+def _read(text: bytes, number: int, keys: _Keys) -> ledger.NamedJournal | TallystickError:
     try:
-        return JournalBody.model_validate(loads(text)).named(key)
+        line = loads(text)
+        return JournalBody.model_validate(line).named(keys.of(number, line))
     except TallystickError as refusal:
         return refusal
     except ValidationError as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,34 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from typer.core import TyperGroup
 
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer, check_revision, migrate
 from tallystick.kit import TallystickError
 
-console = Console(highlight=False, emoji=False)
-errors = Console(stderr=True, highlight=False, emoji=False)
+_SIGPIPE = 128 + 13
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - rich calls this where it caught the error; the command ends as all do (see `Commands`)
+
+
+console = _Console(highlight=False, emoji=False)
+errors = _Console(stderr=True, highlight=False, emoji=False)
+
+
+class Commands(TyperGroup):
+    """The whole command line. Whose output is closed early, as by `head`, ends quietly with status 141, like other tools."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # What is still buffered has nowhere to go; without this the interpreter complains of it at its end.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(_SIGPIPE) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +63,6 @@ def settings_for(data: Path | None) -> DatabaseSettings:
 def server(settings: DatabaseSettings) -> Iterator[Urls]:
     """The database of the settings: `DATABASE_URL`, or the embedded server, which runs while we are in here."""
     if settings.database_url is not None:
-        if settings.owner_url is None:
-            errors.print("warning: TALLYSTICK_OWNER_URL is not set; DATABASE_URL also migrates", style="yellow")
         yield Urls(settings.database_url, settings.owner_url or settings.database_url, None)
         return
     with EmbeddedServer(settings.data) as embedded:

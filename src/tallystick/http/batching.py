@@ -107,7 +107,9 @@ class Batcher(Generic[Item, Answer]):
         """While another lane commits, wait for more to share the next commit, but not for long."""
         if self._committing and len(self._waiting) < _ENOUGH:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), _GATHER_S)
+                # Not `wait_for`, which on Python 3.11 may swallow that the lane is cancelled.
+                async with asyncio.timeout(_GATHER_S):
+                    await self._idle.wait()
 
     def _take(self) -> list[_Waiting[Item, Answer]]:
         """The next batch: one principal's items, no key twice, as a repeated key has to see the first one's answer."""

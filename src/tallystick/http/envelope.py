@@ -7,12 +7,14 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tallystick.http.deadlines import Deadlines
 from tallystick.http.problems import REQUEST_ID, problem
 
 EXTEND = "tallystick.extend"
@@ -36,6 +38,7 @@ class Envelope:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._timeout_s = timeout_s
+        self._deadlines = Deadlines(timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,9 +64,13 @@ class Envelope:
             if announced > max_body_bytes:
                 await _too_large(request_id, max_body_bytes)(scope, receive, send_framed)
                 return
-            async with asyncio.timeout(self._timeout_s) as deadline:
-                scope[EXTEND] = lambda: deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
-                await self._app(scope, _bounded(receive, max_body_bytes), send_framed)
+            async with asyncio.timeout(None) as deadline:
+                self._deadlines.begin(deadline)
+                scope[EXTEND] = partial(self._deadlines.begin, deadline)
+                try:
+                    await self._app(scope, _bounded(receive, max_body_bytes), send_framed)
+                finally:
+                    self._deadlines.end(deadline)
         except TimeoutError:
             _log.warning("request %s took over %s s", request_id, self._timeout_s)
             if not started:

@@ -351,7 +351,7 @@ async def test_a_weekend_accrues_on_mondays_run_on_fridays_closing_balance(db: D
     assert (monday.from_date, monday.balance, monday.owed, monday.posted_total) == (FRIDAY, 1_000_000, 300, 300)
     assert (tuesday.from_date, tuesday.balance, tuesday.owed, tuesday.posted_total) == (MONDAY, 6_000_300, 600, 900)
     assert tuesday.parts == Decimal("6000300") * 72 * Decimal("0.0365")
-    assert (newest.kind, newest.amount, newest.effective_at) == ("interest", 600, CUT_OFF[TUESDAY] - MICROSECOND)
+    assert (newest.kind, newest.amount, newest.effective_at) == ("accrued_interest", 600, CUT_OFF[TUESDAY] - MICROSECOND)
     assert newest.meta == {"from": "2024-03-04", "to": "2024-03-05"}
     assert (newest.journal_id, cost.posted) == (tuesday.journal_id, -900)
 
@@ -550,7 +550,7 @@ async def test_hooks_run_in_order_and_post_under_keys_just_before_the_cut_off(db
     with psycopg.connect(database_url(db)) as connection:
         keys = connection.execute("select scope, key from db.claim order by key").fetchall()
         journals = connection.execute(
-            "select distinct actor, on_behalf_of, effective_at from ledger.journal where kind = 'fee'"
+            "select distinct actor, on_behalf_of, effective_at from ledger.journal where kind = 'accrued_fee'"
         ).fetchall()
     assert keys == [("end-of-day", "eod:2024-03-04:charge:1"), ("end-of-day", "eod:2024-03-04:charge:2")]
     assert journals == [("end-of-day", "me", CUT_OFF[MONDAY] - MICROSECOND)]

@@ -82,6 +82,62 @@ async def test_a_payment_out_goes_its_way_and_tells_every_step(db: Database) -> 
     assert (entry["amount"], entry["effective_at"][:10]) == ("100.00", "2026-03-01")
 
 
+async def test_money_of_a_payment_is_not_given_back_past_the_payment(db: Database) -> None:
+    await fund(db)
+    async with serving(db) as client:
+        await _post(client, "/v1/nostros", NOSTRO)
+        made = (await _post(client, "/v1/external-payments", OUT)).json()
+        incoming = (await _post(client, "/v1/external-payments/incoming", IN)).json()
+        journals = [made["steps"][0]["journal_id"], incoming["steps"][0]["journal_id"]]
+        back = [await _post(client, f"/v1/journals/{journal}/reversals", {}, "back") for journal in journals]
+        part = await _post(client, f"/v1/journals/{journals[0]}/reversals", {"amount": {"amount": "1", "currency": "CZK"}})
+        entries = [{"account": "ALICE", "amount": "1"}, {"account": "NOSTRO-1:clearing", "amount": "-1"}]
+        chosen = await _post(client, f"/v1/journals/{journals[0]}/reversals", {"entries": entries})
+        cancelled = await _post(client, f"/v1/external-payments/{made['id']}/cancelled")
+        step = cancelled.json()["steps"][1]["journal_id"]
+        last = await _post(client, f"/v1/journals/{step}/reversals", {})
+        original = await client.get(f"/v1/journals/{journals[0]}")
+        balance = (await client.get("/v1/accounts/ALICE")).json()["posted"]
+    answers = [answer.json() for answer in (*back, part, chosen, last)]
+    assert [(answer["status"], answer["reason"]) for answer in answers] == [("refused", "not_reversible")] * 5
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert original.json()["reversed_by"] == []
+    assert balance == "1100.00"
+
+
+@pytest.mark.parametrize("kind", ["external_payment_out", "external_payment_settled", "transfer", "accrued_interest"])
+async def test_nobody_outside_posts_a_journal_of_the_banks_own_kinds(db: Database, kind: str) -> None:
+    await fund(db)
+    money = {"amount": "1.00", "currency": "CZK"}
+    entries = [{"account": "ALICE", "amount": "-1.00"}, {"account": "BOB", "amount": "1.00"}]
+    journal = {"kind": kind, "entries": entries}
+    async with serving(db) as client:
+        held = (await _post(client, "/v1/holds", {"account": "ALICE", "amount": money})).json()["id"]
+        answers = [
+            await _post(client, "/v1/journals", journal),
+            await _post(client, "/v1/journals", journal | {"dry_run": True}),
+            await _post(client, "/v1/journals/batch", {"journals": [journal | {"kind": "test"}, journal]}),
+            await _post(client, f"/v1/holds/{held}/captures", {"to_account": "BOB", "amount": money, "kind": kind}),
+        ]
+        kept = (await client.get("/v1/journals", params={"kind": kind})).json()["items"]
+        free = await _post(client, "/v1/journals", journal | {"kind": f"my_{kind}"})
+    assert [(answer.status_code, code_of(answer)) for answer in answers] == [(422, "reserved_kind")] * 4
+    assert kept == []
+    assert free.json()["status"] == "posted"
+
+
+async def test_a_transfer_is_taken_back_and_its_journal_says_by_what(db: Database) -> None:
+    await fund(db)
+    wanted = {"from_account": "ALICE", "to_account": "BOB", "amount": MONEY, "settle": "now"}
+    async with serving(db) as client:
+        transfer = (await _post(client, "/v1/transfers", wanted)).json()
+        (journal,) = (await client.get("/v1/journals", params={"kind": "transfer"})).json()["items"]
+        back = (await _post(client, f"/v1/journals/{journal['id']}/reversals", {})).json()
+        read = (await client.get(f"/v1/journals/{journal['id']}")).json()
+    assert (transfer["status"], journal["ref_id"], back["status"]) == ("posted", transfer["id"], "posted")
+    assert read["reversed_by"] == [back["id"]]
+
+
 async def test_money_that_came_in_for_nobody_is_assigned_or_given_back(db: Database) -> None:
     await fund(db)
     async with serving(db) as client:

@@ -13,6 +13,7 @@ from tallystick.db import ReadTx, Tx, key_reused
 from tallystick.kit import Invalid, NotFound, TallystickError, check_text, digest, parse_minor
 
 _NEWEST = 2**63 - 1
+ledger.keep_kind("transfer", reversible=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,19 @@ ENTRY_POINTS = "tallystick.accruals"
 ACTOR = "end-of-day"
 """Who posts a hook's journals; nobody else can have this name."""
 
+_KINDS = "accrued_"
+ledger.keep_kind(_KINDS)
+
 _JUST_BEFORE = timedelta(microseconds=1)
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
 @dataclass(frozen=True, slots=True)
 class AccrualJournal:
-    """A journal that a hook wants posted; `entries` are `(account id, amount in minor units)` that sum to zero per asset."""
+    """A journal that a hook wants posted; `entries` are `(account id, amount in minor units)` that sum to zero per asset.
+
+    Its kind in the books is `accrued_` and `kind`: nobody else posts such journals, or takes them back.
+    """
 
     kind: str
     entries: Sequence[tuple[int, int]]
@@ -71,7 +77,7 @@ class AccrualPage:
             self.tx,
             [
                 ledger.Journal(
-                    kind=journal.kind,
+                    kind=f"{_KINDS}{journal.kind}",
                     entries=journal.entries,
                     actor=ACTOR,
                     key=f"{prefix}:{number}",

@@ -50,6 +50,7 @@ from tallystick.ledger.holds import (
     place_holds,
     release_holds,
 )
+from tallystick.ledger.kinds import keep_kind
 from tallystick.ledger.model import (
     Account,
     AccountChange,
@@ -172,6 +173,7 @@ __all__ = [
     "holds",
     "journal",
     "journals",
+    "keep_kind",
     "legs",
     "lock",
     "lower_floors",

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tallystick.db import ReadTx
 from tallystick.kit import Asset, Invalid, TallystickError, check_text, dumps, parse_minor, parse_signed_minor
-from tallystick.ledger import history, holds, service, store
+from tallystick.ledger import history, holds, kinds, service, store
 from tallystick.ledger.model import AccountRef, Guard, Journal, NewHold, Reversal
 
 Number = Decimal | int | str
@@ -104,7 +104,10 @@ class NamedCapture:
 
 
 async def read_journals(tx: ReadTx, actor: str, named: Sequence[NamedJournal]) -> list[Journal | TallystickError]:
-    """The journals that are meant, each with `actor`, or why one cannot be: `unknown_account`, `amount_…`, `meta_too_large`."""
+    """The journals that are meant, each with `actor`, or why one cannot be.
+
+    The reasons: `unknown_account`, `amount_…`, `meta_too_large`, `kind_missing`, `reserved_kind` (a room keeps that kind).
+    """
     names = (name for one in named for name in [*(name for name, _ in one.entries), *(guard.account for guard in one.guards)])
     known = await service.references(tx, names)
     return [_or_error(partial(_journal, one, actor, known)) for one in named]
@@ -137,8 +140,9 @@ async def read_reversal(tx: ReadTx, actor: str, named: NamedReversal) -> Reversa
 
 
 async def read_capture(tx: ReadTx, actor: str, named: NamedCapture) -> Journal:
-    """The journal that captures what is meant. Refuses as `read_holds` does, and with `unknown_hold`, `same_account`."""
+    """The journal that captures what is meant. Refuses as `read_holds`, with `unknown_hold`, `same_account`, `reserved_kind`."""
     _check(named.kind, named.on_behalf_of, named.meta)
+    kinds.check_free(named.kind)
     hold = await holds.hold(tx, named.hold_id)
     credit = _known(named.to_account, await service.references(tx, [named.to_account]))
     if credit.id == hold.account_id:
@@ -178,6 +182,7 @@ def _or_error(read: Callable[[], Read]) -> Read | TallystickError:
 
 def _journal(named: NamedJournal, actor: str, known: Mapping[str, AccountRef]) -> Journal:
     _check(named.kind, named.on_behalf_of, named.meta)
+    kinds.check_free(named.kind)
     return Journal(
         kind=named.kind,
         entries=_entries(named.entries, known),

@@ -10,7 +10,7 @@ from typing import Literal
 
 from tallystick.db import ReadTx, Tx
 from tallystick.kit import Asset, Conflict, Invalid, NotFound, check_name
-from tallystick.ledger import store
+from tallystick.ledger import kinds, store
 from tallystick.ledger.model import (
     Account,
     AccountChange,
@@ -64,14 +64,21 @@ async def reverse(tx: Tx, reversals: Sequence[Reversal], *, mode: Mode = "indepe
     """Take journals back, wholly or in part, by journals that say so; the originals stay as they are.
 
     In sum, and account by account, a journal is taken back once (`reversal_exceeded`, `reversal_mismatch`); a reversal itself
-    is not taken back (`not_reversible`). Refuses with `Invalid` (`ambiguous_part`) a part given as an amount where the journal
-    moved money between more than two accounts, and (`amount_not_positive`) one that is not above zero.
+    is not taken back (`not_reversible`), nor is a journal of a kind that a room keeps as its own (`keep_kind`): the room itself
+    undoes what it did. As a kind never changes, that answer needs no memory under the key. Refuses with `Invalid`
+    (`ambiguous_part`) a part given as an amount where the journal moved money between more than two accounts, and
+    (`amount_not_positive`) one that is not above zero.
     """
     originals: dict[int, list[Original]] = defaultdict(list)
     for original in await store.originals(tx, sorted({reversal.journal_id for reversal in reversals})):
         originals[original.journal_id].append(original)
-    journals = [_reversing(reversal, originals[reversal.journal_id]) for reversal in reversals]
-    return await post(tx, journals, mode=mode, dry_run=dry_run)
+    kept = {id for id, each in originals.items() if any(kinds.is_kept(original.kind) for original in each)}
+    wanted = [(place, reversal, reversal.journal_id in kept) for place, reversal in enumerate(reversals, 1)]
+    if kept and mode == "atomic":
+        return [_refused(place, "not_reversible" if is_kept else "batch_refused") for place, _, is_kept in wanted]
+    journals = [_reversing(reversal, originals[reversal.journal_id]) for _, reversal, is_kept in wanted if not is_kept]
+    answers = iter(await post(tx, journals, mode=mode, dry_run=dry_run))
+    return [_refused(place, "not_reversible") if is_kept else replace(next(answers), ord=place) for place, _, is_kept in wanted]
 
 
 async def reversals(tx: ReadTx, journal_ids: Sequence[int], *, most: int) -> dict[int, list[int]]:
@@ -80,6 +87,10 @@ async def reversals(tx: ReadTx, journal_ids: Sequence[int], *, most: int) -> dic
     for one in await store.reversals(tx, journal_ids, most=most):
         found[one.original].append(one.journal_id)
     return found
+
+
+def _refused(place: int, why: str) -> Posted:
+    return Posted(place, None, why, replayed=False, posted_at=None)
 
 
 def _reversing(reversal: Reversal, originals: Sequence[Original]) -> Journal:

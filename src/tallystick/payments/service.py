@@ -21,6 +21,7 @@ _NEWEST = 2**63 - 1
 _OUT, _IN = "external_payment_out", "external_payment_in"
 _NOT_PROVIDED = "NOTPROVIDED"
 _CANNOT_TAKE = frozenset({"account_closed", "account_frozen"})
+ledger.keep_kind("external_payment_")
 
 New = TypeVar("New", Outgoing, Incoming)
 Answer = History | TallystickError

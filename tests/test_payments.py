@@ -229,6 +229,27 @@ async def test_the_same_key_makes_one_payment_and_answers_as_the_first_time(db: 
     assert (await _balances(db))[ALICE] == 70_000
 
 
+async def test_what_the_other_bank_booked_on_a_closed_day_is_effective_now_and_keeps_its_day(db: Database) -> None:
+    await _ready(db)
+    day, open_day = date(2026, 3, 1), date(2026, 3, 3)
+    await _send(db)
+    sent = await _move(db, 1, "sent")
+    async with db.write() as tx:
+        await ledger.close_period(tx, datetime(2026, 3, 2, tzinfo=UTC), actor="me")
+    (late, on_time) = await _receive(db, replace(IN, booked_on=day), replace(IN, booked_on=open_day))
+    settled = await _move(db, 1, "settled", booked_on=day)
+    returned = await _move(db, 1, "returned", booked_on=open_day)
+    assert [late.steps[0].booked_on, on_time.steps[0].booked_on] == [day, open_day]
+    assert [step.booked_on for step in returned.steps] == [None, None, day, open_day]
+    assert await _balances(db) == NOWHERE | {ALICE: 120_000, NOSTRO: -20_000}
+    async with db.read() as tx:
+        times = {e.journal_id: e.effective_at for e in await ledger.entries(tx, (await payments.nostro(tx, NOSTRO)).id)}
+    now = [times[history.steps[place].journal_id or 0] for history, place in ((late, 0), (settled, 2))]
+    assert min(now) > sent.steps[1].at
+    days = [times[history.steps[place].journal_id or 0] for history, place in ((on_time, 0), (returned, 3))]
+    assert days == [datetime(2026, 3, 3, tzinfo=UTC)] * 2
+
+
 async def test_what_comes_in_is_the_customers(db: Database) -> None:
     await _ready(db)
     (made,) = await _receive(db, replace(IN, booked_on=date(2026, 3, 1), key="k"))

@@ -260,6 +260,20 @@ async def test_sent_payments_are_settled_only_on_demand_and_only_by_reference_an
     assert (first.outcome, first.rule, first.payment_id, first.entry_amount) == ("matched", "end_to_end_id", 1, -10_000)
 
 
+async def test_lines_of_a_closed_day_settle_and_the_day_agrees(db: Database) -> None:
+    await fund(db)
+    await _nostro(db)
+    async with db.write() as tx:
+        await payments.send(tx, "me", [payments.Outgoing(NOSTRO, ALICE, "5.00", OTHER, end_to_end_id="A")])
+        await payments.move(tx, "me", [payments.Move(1, "sent")])
+        await ledger.close_period(tx, datetime(2026, 3, 2, tzinfo=UTC), actor="me")
+        await payments.receive(tx, "me", [payments.Incoming(NOSTRO, ALICE, "7.00", OTHER, booked_on=DAY)])
+    imported = await _import(db, _file([_line(1, -500, "A"), _line(2, 700)], opening=0, closing=200), settle=True)
+    assert (imported.settled, imported.not_settled) == (1, 0)
+    assert await _outcomes(db) == [("matched", 1, 2, "end_to_end_id"), ("matched", 2, 1, "amount_and_date")]
+    assert imported.reconciliations[0].agrees
+
+
 async def test_a_payment_that_is_settled_already_takes_its_line_before_one_that_is_sent(db: Database) -> None:
     await fund(db)
     await _nostro(db)

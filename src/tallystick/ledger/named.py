@@ -140,7 +140,7 @@ async def read_reversal(tx: ReadTx, actor: str, named: NamedReversal) -> Reversa
 
 
 async def read_capture(tx: ReadTx, actor: str, named: NamedCapture) -> Journal:
-    """The journal that captures what is meant. Refuses as `read_holds`, with `unknown_hold`, `same_account`, `reserved_kind`."""
+    """The journal that captures what is meant. As `read_holds`, and refuses `unknown_hold`, `same_account`, `reserved_kind`."""
     _check(named.kind, named.on_behalf_of, named.meta)
     kinds.check_free(named.kind)
     hold = await holds.hold(tx, named.hold_id)

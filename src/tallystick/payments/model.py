@@ -100,7 +100,7 @@ class Incoming:
 class Move:
     """A change of status to make. `reason` belongs to `rejected` and `returned`, `account` to `assigned`.
 
-    `booked_on` is the day on which the other bank booked it; without it the books take the present.
+    `booked_on` is the day on which the other bank booked it; without it, or where it is closed, the books take the present.
     """
 
     payment_id: int
@@ -144,6 +144,7 @@ class Step:
     """What happened to a payment: the status it came to, and the journal that moved the money, where money moved.
 
     `account` is the account of ours, beside the nostro and its clearing, that the money came from or went to.
+    `booked_on` is the day on which the other bank booked it, where that is told.
     """
 
     payment_id: int
@@ -151,6 +152,7 @@ class Step:
     journal_id: int | None
     account: str | None
     reason: str | None
+    booked_on: date | None
     principal: str
     at: datetime
 

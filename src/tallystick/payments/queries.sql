@@ -64,10 +64,11 @@ with made as (
                  counterparty_account, counterparty_bank, remittance, status, reason)
     returning id, status, reason, created_at
 )
-insert into payments.payment_step (payment_id, status, journal_id, account_id, reason, principal, at)
-select m.id, m.status, u.journal_id, u.account_id, m.reason, %(principal)s::text, m.created_at
+insert into payments.payment_step (payment_id, status, journal_id, account_id, reason, booked_on, principal, at)
+select m.id, m.status, u.journal_id, u.account_id, m.reason, u.booked_on, %(principal)s::text, m.created_at
   from made m
-  join unnest(%(ids)b::bigint[], %(journal_ids)b::bigint[], %(step_accounts)b::bigint[]) as u (id, journal_id, account_id)
+  join unnest(%(ids)b::bigint[], %(journal_ids)b::bigint[], %(step_accounts)b::bigint[], %(booked_on)b::date[])
+       as u (id, journal_id, account_id, booked_on)
     on u.id = m.id
 
 -- by_ids --
@@ -101,7 +102,7 @@ select p.id, p.direction, n.name as nostro, a.name as account, p.beneficiary, p.
 
 -- steps --
 -- The steps of payments, oldest first.
-select t.payment_id, t.status, t.journal_id, a.name as account, t.reason, t.principal, t.at
+select t.payment_id, t.status, t.journal_id, a.name as account, t.reason, t.booked_on, t.principal, t.at
   from payments.payment_step t
   left join ledger.account a on a.id = t.account_id
  where t.payment_id = any (%(ids)s::bigint[])
@@ -126,8 +127,9 @@ with moved as (
      where p.id = u.id and p.status = u.old
     returning p.id, p.status, p.reason, p.changed_at
 )
-insert into payments.payment_step (payment_id, status, journal_id, account_id, reason, principal, at)
-select m.id, m.status, u.journal_id, u.account_id, m.reason, %(principal)s::text, m.changed_at
+insert into payments.payment_step (payment_id, status, journal_id, account_id, reason, booked_on, principal, at)
+select m.id, m.status, u.journal_id, u.account_id, m.reason, u.booked_on, %(principal)s::text, m.changed_at
   from moved m
-  join unnest(%(ids)b::bigint[], %(journal_ids)b::bigint[], %(account_ids)b::bigint[]) as u (id, journal_id, account_id)
+  join unnest(%(ids)b::bigint[], %(journal_ids)b::bigint[], %(account_ids)b::bigint[], %(booked_on)b::date[])
+       as u (id, journal_id, account_id, booked_on)
     on u.id = m.id

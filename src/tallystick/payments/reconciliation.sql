@@ -131,23 +131,24 @@ select o.outcome, count(*) as lines, sum(l.amount)::numeric::bigint as amount,
 select o.outcome, count(*) as lines, coalesce(sum(-e.amount), 0)::numeric::bigint as entry_amount
   from ledger.entry e
   join ledger.journal j on j.id = e.journal_id
+  left join payments.payment_step t on t.journal_id = e.journal_id
   left join payments.explanation x on x.nostro_id = e.account_id and x.entry_seq = e.seq
  cross join lateral (select case when x.id is not null then 'explained' else 'missing_in_statement' end) as o (outcome)
  where e.account_id = %(nostro_id)s::bigint
-   and j.effective_at < ((%(closing_on)s::date + 1)::timestamp at time zone 'UTC')
-   and (x.id is null or j.effective_at >= (%(opening_on)s::date::timestamp at time zone 'UTC'))
+   and coalesce(t.booked_on, (j.effective_at at time zone 'UTC')::date) <= %(closing_on)s::date
+   and (x.id is null or coalesce(t.booked_on, (j.effective_at at time zone 'UTC')::date) >= %(opening_on)s::date)
    and not exists (select from payments.match m where m.nostro_id = e.account_id and m.entry_seq = e.seq)
  group by o.outcome
 
 -- ours --
 -- What the nostro account came to before a statement's first day and after its last, mirrored.
-select coalesce(sum(-e.amount) filter (where j.effective_at < (%(opening_on)s::date::timestamp at time zone 'UTC')), 0)
+select coalesce(sum(-e.amount) filter (where coalesce(t.booked_on, (j.effective_at at time zone 'UTC')::date) < %(opening_on)s::date), 0)
            ::numeric::bigint as opening,
        coalesce(sum(-e.amount), 0)::numeric::bigint as closing
   from ledger.entry e
   join ledger.journal j on j.id = e.journal_id
- where e.account_id = %(nostro_id)s::bigint
-   and j.effective_at < ((%(closing_on)s::date + 1)::timestamp at time zone 'UTC')
+  left join payments.payment_step t on t.journal_id = e.journal_id
+ where e.account_id = %(nostro_id)s::bigint and coalesce(t.booked_on, (j.effective_at at time zone 'UTC')::date) <= %(closing_on)s::date
 
 -- line_items --
 -- A page of a statement's lines in order, with what became of each; of one outcome where given.
@@ -172,7 +173,7 @@ select l.number::bigint as place, o.outcome, l.number, l.amount, l.booked_on, l.
 -- entry_items --
 -- A page of the entries up to a statement's last day that no line tells of; of one outcome where given.
 select %(base)s::bigint + e.seq as place, o.outcome, null::integer as number, null::bigint as amount,
-       (j.effective_at at time zone 'UTC')::date as booked_on, null::date as valued_on,
+       coalesce(t.booked_on, (j.effective_at at time zone 'UTC')::date) as booked_on, null::date as valued_on,
        coalesce(p.end_to_end_id, j.meta ->> 'end_to_end_id') as end_to_end_id, null::text as reference, null::text as text,
        null::text as rule, e.seq as entry_seq, e.journal_id, -e.amount as entry_amount, t.payment_id,
        x.principal as person, x.why, x.explained_at as decided_at
@@ -183,8 +184,8 @@ select %(base)s::bigint + e.seq as place, o.outcome, null::integer as number, nu
   left join payments.explanation x on x.nostro_id = e.account_id and x.entry_seq = e.seq
  cross join lateral (select case when x.id is not null then 'explained' else 'missing_in_statement' end) as o (outcome)
  where e.account_id = %(nostro_id)s::bigint and e.seq > %(after)s::bigint
-   and j.effective_at < ((%(closing_on)s::date + 1)::timestamp at time zone 'UTC')
-   and (x.id is null or j.effective_at >= (%(opening_on)s::date::timestamp at time zone 'UTC'))
+   and coalesce(t.booked_on, (j.effective_at at time zone 'UTC')::date) <= %(closing_on)s::date
+   and (x.id is null or coalesce(t.booked_on, (j.effective_at at time zone 'UTC')::date) >= %(opening_on)s::date)
    and not exists (select from payments.match m where m.nostro_id = e.account_id and m.entry_seq = e.seq)
    and (%(outcome)s::text is null or o.outcome = %(outcome)s::text)
  order by e.seq

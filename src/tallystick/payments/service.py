@@ -6,7 +6,7 @@ Locks go in the order of the house: idempotency keys, then the rows of payments 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, TypeVar
 
@@ -298,12 +298,12 @@ async def _post_incoming(tx: Tx, principal: str, fresh: Sequence[_Checked], ids:
             entries=ledger.transfer(debit=item.nostro.id, credit=taker, amount=item.amount),
             actor=principal,
             ref_id=ids[item.place],
-            effective_at=_start_of(item.new.booked_on if isinstance(item.new, Incoming) else None),
+            effective_at=_start_of(_booked_on(item.new)),
         )
         for item, taker in zip(fresh, takers, strict=True)
     ]
     rows = []
-    for item, taker, posted in zip(fresh, takers, await ledger.post(tx, journals), strict=True):
+    for item, taker, posted in zip(fresh, takers, await _post_on_day(tx, journals), strict=True):
         if posted.refusal is not None:
             raise _refused(posted.refusal, raced=item.account is not None)
         status = "received" if item.account is not None else "unmatched"
@@ -328,6 +328,7 @@ def _row(item: _Checked, payment_id: int, status: str, posted: ledger.Posted, st
         reason=posted.refusal or item.reason,
         journal_id=posted.journal_id,
         step_account=step_account,
+        booked_on=_booked_on(item.new),
     )
 
 
@@ -442,7 +443,7 @@ async def _post_steps(tx: Tx, principal: str, steps: Sequence[_Step]) -> dict[in
         for step, debit, credit in moving
     ]
     journal_ids: dict[int, int | None] = {step.place: None for step in steps}
-    for (step, _, _), posted in zip(moving, await ledger.post(tx, journals), strict=True):
+    for (step, _, _), posted in zip(moving, await _post_on_day(tx, journals), strict=True):
         if posted.refusal is not None:
             refusals[step.place] = _refused(posted.refusal, raced=step.to_customer)
         journal_ids[step.place] = posted.journal_id
@@ -456,6 +457,7 @@ async def _post_steps(tx: Tx, principal: str, steps: Sequence[_Step]) -> dict[in
                 step.wanted.reason,
                 step.account,
                 journal_ids[step.place],
+                step.wanted.booked_on,
             )
             for step in made
         ]
@@ -463,6 +465,16 @@ async def _post_steps(tx: Tx, principal: str, steps: Sequence[_Step]) -> dict[in
         detail = {"payments": [[step.row.id, step.wanted.status] for step in made]}
         await _record(tx, principal, "payments.move", made[0].row.id, detail)
     return refusals
+
+
+async def _post_on_day(tx: Tx, journals: Sequence[ledger.Journal]) -> list[ledger.Posted]:
+    """Post journals on the other bank's days; what it booked on a day that our books have closed is effective now."""
+    answers = await ledger.post(tx, journals)
+    # Whoever posts keeps the mark of closed periods where it is, and has locked the balances of what was refused too.
+    closed = [place for place, answer in enumerate(answers) if answer.refusal == "period_closed"]
+    again = await ledger.post(tx, [replace(journals[place], effective_at=None) for place in closed])
+    later = dict(zip(closed, again, strict=True))
+    return [later.get(place, answer) for place, answer in enumerate(answers)]
 
 
 async def _nostros_of(tx: ReadTx, rows: Mapping[int, store.Locked]) -> dict[int, Nostro]:
@@ -486,6 +498,10 @@ def _refused(refusal: str, *, raced: bool) -> Conflict:
     if raced and refusal in _CANNOT_TAKE:
         raise Unavailable("contention", "an account was frozen or closed at the same moment; try again")
     return Conflict("posting_refused", f"the books refuse it: {refusal}")
+
+
+def _booked_on(new: Outgoing | Incoming) -> date | None:
+    return new.booked_on if isinstance(new, Incoming) else None
 
 
 def _start_of(day: date | None) -> datetime | None:

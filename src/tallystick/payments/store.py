@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from tallystick.db import Claimed, Queries, ReadTx, Tx
 from tallystick.payments.model import Counterparty, History, Nostro, Payment, Step
@@ -41,6 +42,7 @@ class NewRow:
     reason: str | None
     journal_id: int | None
     step_account: int | None
+    booked_on: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Moved:
     reason: str | None
     account_id: int | None
     journal_id: int | None
+    booked_on: date | None
 
 
 _queries = Queries(__package__)
@@ -136,6 +139,7 @@ async def insert(tx: Tx, principal: str, rows: Sequence[NewRow]) -> None:
             "reasons": [row.reason for row in rows],
             "journal_ids": [row.journal_id for row in rows],
             "step_accounts": [row.step_account for row in rows],
+            "booked_on": [row.booked_on for row in rows],
         },
     )
 
@@ -182,6 +186,7 @@ async def move(tx: Tx, principal: str, moves: Sequence[Moved]) -> int:
             "reasons": [move.reason for move in moves],
             "account_ids": [move.account_id for move in moves],
             "journal_ids": [move.journal_id for move in moves],
+            "booked_on": [move.booked_on for move in moves],
         },
     )
 

@@ -68,6 +68,7 @@ create table payments.payment_step (
     journal_id  bigint,
     account_id  bigint      references ledger.account,
     reason      text,
+    booked_on   date,
     principal   text        not null,
     at          timestamptz not null default clock_timestamp(),
     constraint payment_passes_each_status_once primary key (payment_id, status),
@@ -75,6 +76,8 @@ create table payments.payment_step (
 );
 create unique index step_by_journal on payments.payment_step (journal_id) where journal_id is not null;
 comment on column payments.payment_step.account_id is 'The account of ours, beside the nostro and its clearing, that the step took from or gave to.';
+
+comment on column payments.payment_step.booked_on is 'The day on which the other bank booked it, where that is told; the journal is effective later where this day was closed.';
 
 create sequence payments.move_id;
 comment on sequence payments.move_id is 'What the idempotency key of a change of status stands for.';

@@ -57,8 +57,22 @@ _EXAMPLE: JsonDict = {
     "created_at": "2026-04-21T12:34:56.789012Z",
     "changed_at": "2026-04-21T13:00:00.123456Z",
     "steps": [
-        {"status": "created", "journal_id": "91", "account": "ACC123", "reason": None, "at": "2026-04-21T12:34:56.789012Z"},
-        {"status": "sent", "journal_id": None, "account": None, "reason": None, "at": "2026-04-21T13:00:00.123456Z"},
+        {
+            "status": "created",
+            "journal_id": "91",
+            "account": "ACC123",
+            "reason": None,
+            "booked_on": None,
+            "at": "2026-04-21T12:34:56.789012Z",
+        },
+        {
+            "status": "sent",
+            "journal_id": None,
+            "account": None,
+            "reason": None,
+            "booked_on": None,
+            "at": "2026-04-21T13:00:00.123456Z",
+        },
     ],
 }
 
@@ -166,6 +180,7 @@ class StepAnswer(BaseModel):
     journal_id: str | None
     account: str | None
     reason: str | None
+    booked_on: date | None
     at: datetime
 
 
@@ -420,6 +435,7 @@ def _answer(history: payments.History) -> dict[str, Any]:
                 "journal_id": None if step.journal_id is None else str(step.journal_id),
                 "account": step.account,
                 "reason": step.reason,
+                "booked_on": step.booked_on,
                 "at": step.at,
             }
             for step in history.steps

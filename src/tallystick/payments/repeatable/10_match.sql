@@ -13,8 +13,9 @@ $$;
 -- payments.match_statement: match the lines of a statement that are open with the entries of its nostro that are open.
 --
 -- An entry is mirrored: the amount that a line should have is minus the entry's. The entry's reference is the end-to-end id of
--- its payment, or `end_to_end_id` in the meta of its journal; its day is that of `effective_at` in UTC. A line's day is the one
--- it was booked on, or valued on where that is not told. What a person has explained is left alone.
+-- its payment, or `end_to_end_id` in the meta of its journal; its day is the one on which the other bank booked it
+-- where its payment tells that, or that of `effective_at` in UTC. A line's day is the one it was booked on, or valued on where
+-- that is not told. What a person has explained is left alone.
 --
 -- The rules, in this order; each takes from what those before it have left:
 --   end_to_end_id    the line's end-to-end id is the entry's reference, and the amounts are equal;
@@ -49,7 +50,7 @@ begin
 
     create temporary table open_entry on commit drop as
     select e.seq, -e.amount as amount, coalesce(p.end_to_end_id, j.meta ->> 'end_to_end_id') as reference,
-           (j.effective_at at time zone 'UTC')::date - date '2000-01-01' as day
+           coalesce(t.booked_on, (j.effective_at at time zone 'UTC')::date) - date '2000-01-01' as day
       from ledger.entry e
       join ledger.journal j on j.id = e.journal_id
       left join payments.payment_step t on t.journal_id = e.journal_id

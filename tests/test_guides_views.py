@@ -95,9 +95,9 @@ async def test_transactions_show_amounts_exactly_and_what_became_of_them(db: Dat
             [
                 actions.NewTransfer("ALICE", "BOB", Decimal("0.01")),
                 actions.NewTransfer("ALICE", "BOB", "999999.99"),
-                actions.NewTransfer("BOB", "ALICE", 5, settle="queued", description="later"),
             ],
         )
+        await actions.propose(tx, "me", [actions.NewTransfer("BOB", "ALICE", 5, settle="queued", description="later")])
     rows = _rows(database.app_url, "select * from transactions order by id")
     assert [(str(row["amount"]), row["status"], row["reason"]) for row in rows] == [
         ("0.01", "posted", None),

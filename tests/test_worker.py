@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -194,8 +193,7 @@ async def test_expired_holds_are_swept_once_however_many_workers_run(db: Databas
     await fund(db)
     async with db.write() as tx:
         alice, bob = [(await ledger.account(tx, name)).id for name in ("ALICE", "BOB")]
-        now = datetime.now(UTC)
-        soon = [ledger.NewHold(account, 100, "test", expires_at=now + timedelta(seconds=0.3)) for account in (alice, bob)] * 20
+        soon = [ledger.NewHold(account, 100, "test", expires_in_s=1) for account in (alice, bob)] * 20
         kept = ledger.NewHold(alice, 700, "test", expires_in_s=3600)
         placed = await ledger.place_holds(tx, [*soon, kept])
     assert {one.refusal for one in placed} == {None}
@@ -203,8 +201,7 @@ async def test_expired_holds_are_swept_once_however_many_workers_run(db: Databas
 
         async def swept() -> bool:
             async with db.read() as tx:
-                accounts = await ledger.accounts(tx, ids=[alice, bob])
-            return [account.held for account in accounts] == [700, 0]
+                return all([await ledger.hold_changes(tx, one.hold_id or 0) for one in placed[:-1]])
 
         await until(swept)
     async with db.read() as reading:

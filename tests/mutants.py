@@ -66,6 +66,7 @@ MUTANTS = (
         POST,
         "if v_net < 0 then\n                    v_why := 'insufficient_funds';",
         "if true then\n                    v_why := 'insufficient_funds';",
+        "tests/test_ledger_verbs.py",
     ),
     Mutant(
         "key",
@@ -73,6 +74,7 @@ MUTANTS = (
         POST,
         "if v_refused and p_key is not null",
         "if false",
+        "tests/test_ledger_post.py",
     ),
     Mutant(
         "reused",

@@ -58,7 +58,7 @@ TABLES = (
 
 names = st.sampled_from((*ACCOUNTS, NOBODY)) | st.sampled_from(CROWNS)
 amounts = st.integers(-60, 60) | st.integers(1, 400) | st.sampled_from([pure.LIMIT, -pure.LIMIT, pure.LIMIT + 1])
-keys = st.none() | st.none() | st.none() | st.sampled_from([f"k{number}" for number in range(40)])
+keys = st.none() | st.none() | st.none() | st.sampled_from([f"k{number}" for number in range(15)])
 numbers = st.integers(0, 1000)
 
 

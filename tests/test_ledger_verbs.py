@@ -121,6 +121,9 @@ async def test_a_limit_that_is_cut_below_the_balance_stops_debits_and_no_credit(
         "insufficient_funds",
     ]
     assert await _available(db, [ALICE]) == [-30]
+    # One that takes from the account and gives it more than that is a credit too.
+    both = ledger.Journal("t", [(ids[ALICE], -5), (ids[ALICE], 10), (ids[BANK], -5)], "me")
+    assert await _post(db, both) == [None]
 
 
 async def test_an_account_of_a_customer_always_has_a_floor(db: Database, ids: dict[str, int]) -> None:

@@ -2,17 +2,16 @@
 
     python -m bench.ledger [--seconds 5] [--rounds 3] [--entries 10000000] [--no-http]
 
-First pgbench's TPC-B-like transactions (16 clients, a scale of 16 so that they do not queue for one branch) and batches of
-1, 50, 1,000 and 8,000 journals take turns: transfers between accounts drawn evenly from 10,000, and payments all into one of
-them. Then single transfers over HTTP by 64 clients, against an empty endpoint and the guides' own way. At last 10 million
-entries are put into the books, and the batches of 1,000 are posted again.
+First pgbench's TPC-B-like transactions (16 clients; at its own scale of 1, where they queue for one branch, and at 16, where
+they do not) and batches of 1, 50, 1,000 and 8,000 journals take turns: transfers between accounts drawn evenly from 10,000, and
+payments all into one of them. Then single transfers over HTTP by 64 clients, against an empty endpoint and the guides' own way.
+At last 10 million entries are put into the books, and the batches of 1,000 are posted again.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import re
 import statistics
@@ -38,6 +37,7 @@ from tallystick.db.embedded import bundled_bin_dir
 ACCOUNTS = 10_000
 BATCHES = (1, 50, 1000, 8000)
 TPCB = "pgbench TPC-B, 16 clients"
+SCALES = (1, 16)
 _CHUNK_ROUNDS = 25
 Entries = list[tuple[int, int]]
 Shape = Callable[[random.Random, list[int]], Entries]
@@ -68,7 +68,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5, help="length of each run (default 5)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each kind; medians are compared (default 3)")
     parser.add_argument("--posters", type=int, default=2, help="connections that post batches (default 2)")
-    parser.add_argument("--scale", type=int, default=16, help="pgbench's scale (default 16, one branch a client)")
     parser.add_argument("--clients", type=int, default=64, help="clients over HTTP (default 64)")
     parser.add_argument(
         "--entries", type=int, default=10_000_000, help="entries to post on top of (default 10 million; 0: skip)"
@@ -107,13 +106,16 @@ async def _open_accounts(server: EmbeddedServer) -> list[int]:
 def _measure(server: EmbeddedServer, ids: list[int], arguments: argparse.Namespace) -> dict[str, list[float]]:
     shapes: list[tuple[str, Shape]] = [("uniform", uniform), ("hot", hot)]
     rates: dict[str, list[float]] = defaultdict(list)
-    _pgbench(server, ["-i", "-q", "-s", str(arguments.scale)])
+    for scale in SCALES:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(f"create database pgbench_{scale}".encode())
+        _pgbench(server, scale, ["-i", "-q", "-s", str(scale)])
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("posting", total=arguments.rounds * (2 + len(BATCHES) * len(shapes)))
+        bar = progress.add_task("posting", total=arguments.rounds * (len(SCALES) + len(BATCHES) * len(shapes)))
         for _ in range(arguments.rounds):
-            rates[TPCB].append(_tpcb(server, arguments, "simple"))
-            rates[f"{TPCB}, prepared"].append(_tpcb(server, arguments, "prepared"))
-            progress.advance(bar, 2)
+            for scale in SCALES:
+                rates[f"{TPCB}, scale {scale}"].append(_tpcb(server, scale, arguments))
+                progress.advance(bar)
             for batch in BATCHES:
                 for name, shape in shapes:
                     rates[f"{batch} {name}"].append(uvloop.run(_post(server, ids, batch, shape, arguments)))
@@ -122,30 +124,18 @@ def _measure(server: EmbeddedServer, ids: list[int], arguments: argparse.Namespa
     return rates
 
 
-def _tpcb(server: EmbeddedServer, arguments: argparse.Namespace, protocol: str) -> float:
-    command = ["-n", "-c", "16", "-j", "2", "-T", str(round(arguments.seconds)), "-M", protocol]
-    printed = _pgbench(server, command)
+def _tpcb(server: EmbeddedServer, scale: int, arguments: argparse.Namespace) -> float:
+    printed = _pgbench(server, scale, ["-n", "-c", "16", "-j", "2", "-T", str(round(arguments.seconds))])
     found = re.search(r"tps = ([\d.]+)", printed)
     assert found, printed
     return float(found[1])
 
 
-def _pgbench(server: EmbeddedServer, arguments: list[str]) -> str:
+def _pgbench(server: EmbeddedServer, scale: int, arguments: list[str]) -> str:
     options = psycopg.conninfo.conninfo_to_dict(server.url)
-    command = [
-        str(bundled_bin_dir() / "pgbench"),
-        "-h",
-        str(options["host"]),
-        "-p",
-        str(options["port"]),
-        "-U",
-        str(options["user"]),
-    ]
-    environment = os.environ | {"PGOPTIONS": "-c search_path=public"}
-    done = subprocess.run(
-        [*command, *arguments, str(options["dbname"])], capture_output=True, text=True, check=True, env=environment
-    )
-    return done.stdout
+    place = ["-h", str(options["host"]), "-p", str(options["port"]), "-U", str(options["user"])]
+    command = [str(bundled_bin_dir() / "pgbench"), *place, *arguments, f"pgbench_{scale}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @dataclass
@@ -241,7 +231,9 @@ def _report(rates: dict[str, list[float]], arguments: argparse.Namespace) -> Non
     console.print(f"journals posted by {arguments.posters} connections, {runs}; durable settings")
     console.print(table)
     middle = {name: statistics.median(found) for name, found in rates.items()}
-    print(f"ratio batch1000_vs_tpcb {middle['1000 uniform'] / middle[TPCB]:.2f}")
+    for scale in SCALES:
+        name = "batch1000_vs_tpcb" if scale == 1 else f"batch1000_vs_tpcb_scale{scale}"
+        print(f"ratio {name} {middle['1000 uniform'] / middle[f'{TPCB}, scale {scale}']:.2f}")
     print(f"ratio hot_vs_uniform {middle['1000 hot'] / middle['1000 uniform']:.2f}")
     for name, rate in middle.items():
         if name.endswith("there"):

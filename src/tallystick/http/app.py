@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from tallystick import __version__
 from tallystick.db import Database
@@ -59,7 +62,12 @@ _GUIDES = (retail, fintech, banking, agents, production)
 
 
 class Tallystick(FastAPI):
-    """FastAPI with our own OpenAPI document."""
+    """FastAPI with our own OpenAPI document, and `outermost` around all its layers."""
+
+    outermost: Callable[[ASGIApp], ASGIApp]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self.outermost(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, object]:
         if self.openapi_schema is None:
@@ -100,11 +108,14 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         app.router.routes.extend(guide.router.routes)
     app.router.routes.extend([*health.routes(), *docs.routes()])
     app.add_exception_handler(405, MethodNotAllowed(app.router.routes).answer)
-    # The last one added is the first to see a request.
-    app.add_middleware(
-        Shortcut, routes=[route for route in transfers.busy.routes if isinstance(route, DirectRoute)], handlers=handlers
+    envelope = partial(Envelope, max_body_bytes=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
+    app.add_middleware(envelope)
+    app.outermost = partial(
+        Shortcut,
+        routes=[route for route in transfers.busy.routes if isinstance(route, DirectRoute)],
+        handlers=handlers,
+        around=envelope,
     )
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
     return app
 
 
@@ -116,9 +127,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(services.journals.run(), name="group commit of journals"),
         asyncio.create_task(services.bell.run(), name="bell"),
     ]
+    # What stands now stands until the end: the collector, which would walk it again and again, need not look at it.
+    gc.collect()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         for task in tasks_of_ours:
             task.cancel()
         await asyncio.gather(*tasks_of_ours, return_exceptions=True)

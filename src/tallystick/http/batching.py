@@ -1,7 +1,7 @@
 """Group commit: what concurrent requests ask for shares a transaction, and each gets its own answer.
 
 While one batch commits, the next one gathers; so an idle server adds no wait, and a busy one commits once for many. A second
-lane takes what has gathered for 10 ms, or is enough for a batch, so that one batch that waits for a lock does not hold up all.
+lane takes what has gathered for 50 ms, or fills a batch, so that one batch that waits for a lock does not hold up all.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from tallystick.kit import TallystickError, Unavailable
 
 MAX_BATCH = 200
 MAX_WAITING = 5000
-_ENOUGH = 100
-_GATHER_S = 0.01
+_GATHER_S = 0.05
 _ATTEMPTS = 2
 _PATIENCE_MS = 250
 _SEARCH_S = 8.0
@@ -105,7 +104,7 @@ class Batcher(Generic[Item, Answer]):
 
     async def _gather(self) -> None:
         """While another lane commits, wait for more to share the next commit, but not for long."""
-        if self._committing and len(self._waiting) < _ENOUGH:
+        if self._committing and len(self._waiting) < MAX_BATCH:
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`, which on Python 3.11 may swallow that the lane is cancelled.
                 async with asyncio.timeout(_GATHER_S):

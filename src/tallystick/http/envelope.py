@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-import secrets
 from collections.abc import Iterable
 from functools import partial
 
@@ -107,7 +107,7 @@ def _read_headers(scope: Scope) -> tuple[str, int, str]:
             request_id = value.decode("ascii")
         elif name == b"content-length" and value.isdigit() and len(value) < 20:
             announced = int(value)
-    return request_id or secrets.token_hex(8), announced, repeated
+    return request_id or f"{random.getrandbits(64):016x}", announced, repeated
 
 
 def _with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

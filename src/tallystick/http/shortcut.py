@@ -15,24 +15,38 @@ Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
 class Shortcut:
-    """ASGI middleware that answers the given routes itself, errors included, and passes on all else."""
+    """Sends requests for the given routes straight to them, within `around`, and all else to `app`."""
 
-    def __init__(self, app: ASGIApp, routes: Sequence[DirectRoute], handlers: Mapping[int | type[Exception], Handler]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Sequence[DirectRoute],
+        handlers: Mapping[int | type[Exception], Handler],
+        around: Callable[[ASGIApp], ASGIApp],
+    ) -> None:
+        """`handlers` answer what a route raises, by the class of the error."""
         self._app = app
-        self._routes = {(method, route.path): route.app for route in routes for method in route.methods or ()}
         self._handlers = handlers
+        self._routes = {
+            (method, route.path): around(self._answering(route)) for route in routes for method in route.methods or ()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if route is None:
-            await self._app(scope, receive, send)
-            return
-        try:
-            await route(scope, receive, send)
-        except Exception as error:
-            handler = next((self._handlers[kind] for kind in type(error).__mro__ if kind in self._handlers), None)
-            if handler is None:
-                raise
-            # Such a route raises before it sends anything.
-            response = await handler(Request(scope), error)
-            await response(scope, receive, send)
+        await (route or self._app)(scope, receive, send)
+
+    def _answering(self, route: DirectRoute) -> ASGIApp:
+        app = route.app
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(scope, receive, send)
+            except Exception as error:
+                handler = next((self._handlers[kind] for kind in type(error).__mro__ if kind in self._handlers), None)
+                if handler is None:
+                    raise
+                # Such a route raises before it sends anything.
+                response = await handler(Request(scope), error)
+                await response(scope, receive, send)
+
+        return answer

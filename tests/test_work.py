@@ -36,7 +36,7 @@ async def _task(db: Database, task_id: int) -> work.Task:
 
 def _expire(database: TestDatabase) -> None:
     with psycopg.connect(database.owner_url, autocommit=True) as connection:
-        connection.execute("update work.run set deadline_at = clock_timestamp() - interval '1 second'")
+        connection.execute("update work.run set lease_until = clock_timestamp() - interval '1 second'")
 
 
 async def test_tasks_of_one_call_have_ids_in_their_order(db: Database) -> None:
@@ -102,10 +102,10 @@ async def test_only_the_fence_of_the_latest_attempt_finishes_a_task(db: Database
     (old,) = await _claim(db)
     _expire(database)
     async with db.write() as tx:
-        assert await work.take_back_expired(tx) == 1
+        assert await work.reap(tx) == [work.Reaped(task_id, "crash", "again")]
     (new,) = await _claim(db)
     assert new.fence > old.fence
-    assert new.attempts == 2
+    assert new.attempts == 1
     assert await _finish(db, work.Finish(task_id, old.fence, "done", "old")) == [False]
     stale_then_held = [work.Finish(task_id, old.fence, "done", "old"), work.Finish(task_id, new.fence, "done", "new")]
     assert await _finish(db, *stale_then_held) == [False, True]
@@ -131,36 +131,45 @@ async def test_a_run_within_its_lease_is_not_taken_back(db: Database) -> None:
     await _enqueue(db, 1)
     await _claim(db)
     async with db.write() as tx:
-        assert await work.take_back_expired(tx) == 0
+        assert await work.reap(tx) == []
 
 
-async def test_a_task_is_dead_after_its_last_attempt_expired(db: Database, database: TestDatabase) -> None:
+async def test_a_task_is_dead_after_its_last_crash(db: Database, database: TestDatabase) -> None:
     (task_id,) = await _enqueue(db, 1)
-    for attempt in range(1, work.MAX_ATTEMPTS + 1):
-        (claimed,) = await _claim(db)
-        assert claimed.attempts == attempt
+    for crash in range(1, 6):
+        await _wake_all(db, database)
+        assert [claimed.attempts for claimed in await _claim(db)] == [1]
         _expire(database)
         async with db.write() as tx:
-            assert await work.take_back_expired(tx) == 1
+            assert await work.reap(tx) == [work.Reaped(task_id, "crash", "again" if crash < 5 else "dead")]
     task = await _task(db, task_id)
     async with db.read() as tx:
         recorded = await audit.latest(tx, subject_kind="task", subject_id=task_id)
-    assert (task.status, task.result) == ("dead", None)
+    assert (task.status, task.result, task.crashes) == ("dead", None, 5)
     assert task.error is not None
-    assert task.error.startswith("attempt_expired")
+    assert task.error.startswith("lease_lost")
     assert recorded is not None
-    assert recorded.detail == {"tasks": [[task_id, "dead"]]}
+    assert recorded.detail == {"tasks": [[task_id, "crash", "dead"]]}
+    await _wake_all(db, database)
     assert await _claim(db) == []
 
 
-async def test_an_attempt_that_is_given_back_is_counted_and_queued_again(db: Database) -> None:
-    await _enqueue(db, 1)
-    held = await _claim(db)
+async def test_an_attempt_that_failed_is_counted_and_queued_again(db: Database) -> None:
+    (task_id,) = await _enqueue(db, 1)
+    (held,) = await _claim(db)
+    failure = work.Failure(task_id, held.fence, "busy", retry_in_s=0)
     async with db.write() as tx:
-        assert await work.give_back(tx, held, worker="w", error="busy") == 1
-        assert await work.give_back(tx, held, worker="w", error="busy") == 0
+        assert await work.fail(tx, [failure], "w") == ["again"]
+        assert await work.fail(tx, [failure], "w") == ["lost"]
     (again,) = await _claim(db)
     assert again.attempts == 2
+
+
+async def _wake_all(db: Database, database: TestDatabase) -> None:
+    with psycopg.connect(database.owner_url, autocommit=True) as connection:
+        connection.execute("update work.wait set wake_at = clock_timestamp()")
+    async with db.write() as tx:
+        await work.wake_due(tx)
 
 
 async def test_enqueueing_and_finishing_leave_one_event_a_call_and_claiming_none(db: Database) -> None:

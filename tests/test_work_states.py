@@ -17,6 +17,8 @@ from tests.conftest import TestDatabase
 _PLACES = """
     select (select count(*) from work.ready r where r.task_id = t.id)
            + (select count(*) from work.run r where r.task_id = t.id)
+           + (select count(*) from work.wait w where w.task_id = t.id)
+           + (select count(*) from work.dead d where d.task_id = t.id)
            + (select count(*) from work.outcome o where o.task_id = t.id)
       from work.task t
 """
@@ -27,7 +29,7 @@ _operations = st.lists(
         st.tuples(st.just("claim"), st.integers(1, 4), st.booleans()),
         st.tuples(st.just("claim_these"), _number, st.booleans()),
         st.tuples(st.just("finish"), _number, st.booleans()),
-        st.tuples(st.just("give_back"), _number, st.booleans()),
+        st.tuples(st.just("fail"), _number, st.booleans()),
         st.tuples(st.just("report"), _number, st.booleans()),
         st.tuples(st.just("expire"), st.just(0), st.booleans()),
     ),
@@ -62,13 +64,14 @@ class _Bank:
                 elif operation == "finish" and attempts:
                     attempt = attempts[number % len(attempts)]
                     await work.finish(tx, [work.Finish(attempt.task_id, attempt.fence, "done")], "w")
-                elif operation == "give_back" and attempts:
-                    await work.give_back(tx, [attempts[number % len(attempts)]], worker="w", error="busy")
+                elif operation == "fail" and attempts:
+                    attempt = attempts[number % len(attempts)]
+                    await work.fail(tx, [work.Failure(attempt.task_id, attempt.fence, "busy", retry_in_s=number % 2)], "w")
                 elif operation == "report" and tasks:
                     await work.complete_from_outside(tx, tasks[number % len(tasks)], "them", {"n": number})
                 elif operation == "expire":
-                    self._owner.execute("update work.run set deadline_at = clock_timestamp() - interval '1 second'")
-                    await work.take_back_expired(tx)
+                    self._owner.execute("update work.run set lease_until = clock_timestamp() - interval '1 second'")
+                    await work.reap(tx)
                 if not keep:
                     raise _RolledBack
         except (_RolledBack, TallystickError):

@@ -1,225 +1,341 @@
 -- enqueue --
--- Store tasks and queue them, in the order given; their ids rise in that order.
-with stored as (
-    insert into work.task (agent, type, payload, created_by)
-    select u.agent, u.type, u.payload, %(principal)s::text
-      from unnest(%(agents)s::text[], %(types)s::text[], %(payloads)s::text[]::jsonb[])
-           with ordinality as u (agent, type, payload, ord)
-     order by u.ord
-    returning id, agent, type
-), queued as (
-    insert into work.ready (task_id, agent, type)
-    select id, agent, type
-      from stored
-)
-select id
-  from stored
- order by id
+-- Store tasks and put each in its first place; see repeatable/20_enqueue.sql.
+select work.enqueue(%(principal)s::text, %(ids)s::bigint[], %(agents)s::text[], %(types)s::text[], %(payloads)s::text[], %(priorities)s::integer[],
+                    %(max_attempts)s::integer[], %(run_at)s::timestamptz[], %(deadline_at)s::timestamptz[], %(order_keys)s::text[],
+                    %(after_ord)s::integer[], %(after)s::bigint[]) as ids
+
+-- next_ids --
+-- Ids for tasks that are about to be stored.
+select nextval('work.task_id') as id
+  from generate_series(1, %(count)s::integer)
+
+-- unknown --
+-- Of given task ids, those that are no task.
+select u.id
+  from unnest(%(task_ids)s::bigint[]) as u (id)
+ where not exists (select from work.task t where t.id = u.id)
+ order by u.id
 
 -- claim --
--- Begin attempts of the oldest queued tasks of some agents; see repeatable/10_claim.sql.
+-- Begin attempts of the first queued tasks of some agents; see repeatable/30_claim.sql.
 select task_id, fence, agent, type, payload, attempts, deadline_at
-  from work.claim(%(agents)s::text[], %(types)s::text[], %(worker)s::text, %(limit)s::bigint, %(lease_s)s::integer)
+  from work.claim(%(agents)s::text[], %(types)s::text[], %(worker)s::text, %(worker_id)s::bigint, %(limit)s::bigint,
+                  %(lease_s)s::integer)
 
 -- claim_these --
 -- Begin attempts of certain tasks, as far as they are queued and nobody else has them in hand.
-with chosen as materialized (
-    select q.task_id
-      from work.ready q
-     where q.task_id = any (%(task_ids)s::bigint[])
-     order by q.task_id
-       for update skip locked
-), taken as (
-    delete from work.ready q
-     using chosen c
-     where q.task_id = c.task_id
-    returning q.task_id, q.attempts
-), running as (
-    insert into work.run (task_id, fence, worker, attempts, deadline_at)
-    select t.task_id, nextval('work.fence'), %(worker)s::text, t.attempts + 1,
-           clock_timestamp() + make_interval(secs => %(lease_s)s::integer)
-      from taken t
-    returning task_id, fence, attempts, deadline_at
-)
-select r.task_id, r.fence, t.agent, t.type, t.payload, r.attempts, r.deadline_at
-  from running r
-  join work.task t on t.id = r.task_id
- order by r.task_id
+select task_id, fence, agent, type, payload, attempts, deadline_at
+  from work.claim_these(%(task_ids)s::bigint[], %(worker)s::text, %(lease_s)s::integer)
 
 -- finish --
--- End attempts whose fence still holds; for each given one, whether it did. Runs are locked in id order. An attempt that is
--- given twice ends once, by the first. Each run is looked up by its key, and a locked row is still where it was read, so that
--- dead rows cost nothing.
-with given as materialized (
-    select u.task_id, u.fence, u.state, u.result, u.error, u.ord,
-           row_number() over (partition by u.task_id, u.fence order by u.ord) = 1 as first
-      from unnest(%(task_ids)s::bigint[], %(fences)s::bigint[], %(states)s::text[], %(results)s::text[]::jsonb[],
-                  %(errors)s::text[])
-           with ordinality as u (task_id, fence, state, result, error, ord)
-), locked as materialized (
-    select l.place
-      from (select task_id, fence from given where first order by task_id) g
-     cross join lateral (
-               select r.ctid as place
-                 from work.run r
-                where r.task_id = g.task_id and r.fence = g.fence
-                  for update
-           ) l
-), gone as (
-    delete from work.run r
-     where r.ctid = any (array(select l.place from locked l))
-    returning r.task_id, r.fence, r.attempts, r.started_at
-), ended as (
-    insert into work.outcome (task_id, fence, state, result, error, worker, attempts, started_at)
-    select g.task_id, o.fence, g.state, g.result, g.error, %(worker)s::text, o.attempts, o.started_at
-      from gone o
-      join given g on g.task_id = o.task_id and g.fence = o.fence and g.first
-)
-select o.task_id is not null as held
-  from given g
-  left join gone o on o.task_id = g.task_id and o.fence = g.fence and g.first
- order by g.ord
+-- End attempts whose fence still holds, for good; for each given one, whether it did.
+select work.finish(%(task_ids)s::bigint[], %(fences)s::bigint[], %(states)s::text[], %(results)s::text[], %(errors)s::text[],
+                   %(worker)s::text) as held
 
--- give_back --
--- End attempts that came to nothing, where the fence still holds: the task is queued again, or dead after its last attempt.
-with given as materialized (
-    select u.task_id, u.fence
-      from unnest(%(task_ids)s::bigint[], %(fences)s::bigint[]) as u (task_id, fence)
-), locked as materialized (
-    select l.place
-      from (select distinct task_id, fence from given order by task_id, fence) g
-     cross join lateral (
-               select r.ctid as place
-                 from work.run r
-                where r.task_id = g.task_id and r.fence = g.fence
-                  for update
-           ) l
-), gone as (
-    delete from work.run r
-     where r.ctid = any (array(select l.place from locked l))
-    returning r.task_id, r.fence, r.worker, r.attempts, r.started_at
-), again as (
-    insert into work.ready (task_id, agent, type, attempts)
-    select g.task_id, t.agent, t.type, g.attempts
-      from gone g
-      join work.task t on t.id = g.task_id
-     where g.attempts < %(max_attempts)s::integer
-), dead as (
-    insert into work.outcome (task_id, fence, state, error, worker, attempts, started_at)
-    select g.task_id, g.fence, 'dead', %(error)s::text, g.worker, g.attempts, g.started_at
-      from gone g
-     where g.attempts >= %(max_attempts)s::integer
-)
-select g.task_id, g.attempts >= %(max_attempts)s::integer as dead
-  from gone g
- order by g.task_id
-
--- expired --
--- Runs past their deadline, oldest deadline first; those that somebody is finishing at this moment are left to them.
-select r.task_id, r.fence
-  from work.run r
- where r.deadline_at < statement_timestamp()
- order by r.deadline_at
- limit %(limit)s::bigint
-   for update skip locked
+-- fail --
+-- End attempts that came to nothing; for each given one what became of it.
+select work.fail(%(task_ids)s::bigint[], %(fences)s::bigint[], %(ended)s::text[], %(errors)s::text[], %(retry_s)s::real[]) as became
 
 -- report --
--- End a queued task on the word of an outside worker; no row means that it is not queued.
-with taken as (
-    delete from work.ready
-     where task_id = %(task_id)s::bigint
-    returning task_id, attempts
-)
-insert into work.outcome (task_id, fence, state, result, error, worker, attempts)
-select t.task_id, nextval('work.fence'), %(state)s::text, %(result)s::jsonb, %(error)s::text, %(worker)s::text, t.attempts + 1
-  from taken t
-returning task_id
+-- End a queued task on the word of an outside worker; whether it was queued.
+select work.report(%(task_id)s::bigint, %(state)s::text, %(result)s::jsonb, %(error)s::text, %(worker)s::text) as ended
+
+-- register --
+-- A worker begins to hold a lease.
+select work.register(%(name)s::text, %(lease_s)s::integer) as id
+
+-- beat --
+-- A worker lives; false where its lease was over.
+select work.beat(%(worker_id)s::bigint, %(lease_s)s::integer) as lives
+
+-- held_by --
+-- The attempts that a worker holds.
+select r.task_id, r.fence
+  from work.run r
+ where r.worker_id = %(worker_id)s::bigint
+
+-- leave --
+-- A worker ends its lease; how many attempts went back.
+select work.leave(%(worker_id)s::bigint) as returned
+
+-- extend --
+-- An attempt has its own lease anew; false where the fence does not hold.
+select work.extend(%(task_id)s::bigint, %(fence)s::bigint, %(lease_s)s::integer) as held
+
+-- reap --
+-- End attempts whose lease is over, or that took too long.
+select task_id, ended, became
+  from work.reap(%(limit)s::bigint)
+
+-- expire --
+-- End tasks whose deadline has passed.
+select expire as task_id
+  from work.expire(%(limit)s::bigint)
+
+-- hold --
+-- Lock an attempt; false where the fence does not hold.
+select work.hold(%(task_id)s::bigint, %(fence)s::bigint) as held
+
+-- record --
+-- Keep what a step gave; false where the fence does not hold.
+select work.record(%(task_id)s::bigint, %(fence)s::bigint, %(name)s::text, %(state)s::text, %(attempt)s::integer, %(kind)s::text,
+                   %(input_hash)s::bytea, %(output)s::jsonb, %(error)s::text, %(detail)s::jsonb, %(took_ms)s::bigint) as held
+
+-- steps --
+-- What the steps of a task gave, in the order they were recorded.
+select s.name, s.kind, s.state, s.fence, s.try::integer as attempt, s.input_hash, s.output, s.error, s.detail, s.started_at, s.ended_at
+  from work.step s
+ where s.task_id = %(task_id)s::bigint
+ order by s.ended_at, s.fence, s.try
+ limit %(limit)s::bigint
+
+-- attempts --
+-- The attempts of a task that came to nothing, oldest first.
+select a.fence, a.ended, a.error, a.worker, a.started_at, a.ended_at
+  from work.attempt a
+ where a.task_id = %(task_id)s::bigint
+ order by a.fence
+ limit %(limit)s::bigint
+
+-- lock_event --
+-- Keep waits for a type of event and its publishers apart.
+select work.lock_event(%(type)s::text, %(alone)s::boolean) is null as locked
+
+-- park --
+-- End an attempt so that its task waits; false where the fence does not hold.
+select work.park(%(task_id)s::bigint, %(fence)s::bigint, %(kind)s::text, %(step)s::text, %(input_hash)s::bytea,
+                 %(wake_at)s::timestamptz, %(in_s)s::double precision, %(event_type)s::text, %(match)s::jsonb, %(question)s::jsonb)
+       as held
+
+-- wake_due --
+-- Queue tasks whose time has come; how many.
+select work.wake_due(%(limit)s::bigint) as woken
+
+-- wake_for_event --
+-- Queue the tasks that wait for such an event; how many.
+select work.wake_for_event(%(type)s::text, %(payload)s::jsonb, %(event)s::jsonb) as woken
+
+-- answer --
+-- A person's answer to a parked task; false where it does not wait for that.
+select work.answer(%(task_id)s::bigint, %(step)s::text, %(answer)s::jsonb) as answered
+
+-- questions --
+-- What parked tasks ask people, oldest first.
+select w.task_id, q.agent, q.type, w.step, w.question, w.since, w.wake_at
+  from work.wait w
+  join work.queue q on q.id = w.queue
+ where w.kind = 'approval'
+   and w.task_id > %(after)s::bigint
+ order by w.task_id
+ limit %(limit)s::bigint
+
+-- cancel --
+-- End a task that has not ended; the place it was in.
+select work.cancel(%(task_id)s::bigint, %(reason)s::text, %(by)s::text) as place
+
+-- put_back --
+-- A task that was given up is tried again; false where it was not.
+select work.put_back(%(task_id)s::bigint) as put_back
+
+-- configure --
+-- How often and how long tasks of a queue are tried.
+select work.configure(%(agent)s::text, %(type)s::text, %(max_attempts)s::integer, %(max_crashes)s::integer, %(timeout_s)s::integer,
+                      %(backoff_s)s::real, %(max_backoff_s)s::real, %(per_key)s::integer) is null as configured
+
+-- brake_on --
+-- Pause or limit an agent or a type.
+select work.brake_on(%(kind)s::text, %(name)s::text, %(by)s::text, %(max_running)s::integer) is null as braked
+
+-- brake_off --
+-- End a pause or a limit; false where there was none.
+select work.brake_off(%(kind)s::text, %(name)s::text, %(pause)s::boolean) as ended
+
+-- brakes --
+-- What is paused or limited.
+select b.kind, b.name, b.max_running, b.paused_at, b.paused_by
+  from work.brake b
+ order by b.kind, b.name
 
 -- standing --
 -- Where a task is, and whether it ended just so; numbers are compared by value.
 select case when o.task_id is not null then o.state
             when r.task_id is not null then 'running'
+            when w.task_id is not null then 'waiting'
+            when d.task_id is not null then 'dead'
             else 'queued' end as status,
        coalesce(o.state = %(state)s::text
                 and o.result is not distinct from %(result)s::jsonb
                 and o.error is not distinct from %(error)s::text, false) as same
   from work.task t
   left join work.run r on r.task_id = t.id
+  left join work.wait w on w.task_id = t.id
+  left join work.dead d on d.task_id = t.id
   left join work.outcome o on o.task_id = t.id
  where t.id = %(task_id)s::bigint
+
+-- ended_by --
+-- The fence that a task ended under, where it has.
+select o.fence
+  from work.outcome o
+ where o.task_id = %(task_id)s::bigint
 
 -- get --
 -- A task as it stands.
-select t.id, t.agent, t.type, t.payload,
+select t.id, q.agent, q.type, t.payload,
        case when o.task_id is not null then o.state
             when r.task_id is not null then 'running'
+            when w.task_id is not null then 'waiting'
+            when d.task_id is not null then 'dead'
             else 'queued' end as status,
-       o.result, o.error, t.created_at, coalesce(r.started_at, o.started_at) as started_at, o.finished_at
+       o.result, coalesce(o.error, d.error) as error, t.created_by, t.created_at,
+       coalesce(r.started_at, o.started_at) as started_at, coalesce(o.finished_at, d.since) as finished_at,
+       t.priority::integer as priority,
+       coalesce(o.attempts, r.attempts, w.attempts, d.attempts, y.attempts, 0)::integer as attempts,
+       coalesce(r.crashes, w.crashes, d.crashes, y.crashes, 0)::integer as crashes,
+       w.kind as waiting_for, w.wake_at, t.deadline_at, t.order_key, coalesce(o.worker, r.worker, d.worker) as worker
   from work.task t
+  join work.queue q on q.id = t.queue
+  left join work.ready y on y.task_id = t.id
   left join work.run r on r.task_id = t.id
+  left join work.wait w on w.task_id = t.id
+  left join work.dead d on d.task_id = t.id
   left join work.outcome o on o.task_id = t.id
  where t.id = %(task_id)s::bigint
 
+-- queues --
+-- The queues of an agent, of a type, or of both.
+select q.id
+  from work.queue q
+ where (%(agent)s::text is null or q.agent = %(agent)s::text)
+   and (%(type)s::text is null or q.type = %(type)s::text)
+ order by q.id
+
 -- page --
--- A page of tasks of every status below an id, newest first.
-select t.id, t.agent, t.type, t.payload,
-       case when o.task_id is not null then o.state
-            when r.task_id is not null then 'running'
-            else 'queued' end as status,
-       o.result, o.error, t.created_at, coalesce(r.started_at, o.started_at) as started_at, o.finished_at
+-- The ids of a page of tasks of every status below an id, newest first.
+select t.id
   from work.task t
-  left join work.run r on r.task_id = t.id
-  left join work.outcome o on o.task_id = t.id
  where t.id < %(before)s::bigint
-   and (%(agent)s::text is null or t.agent = %(agent)s::text)
-   and (%(type)s::text is null or t.type = %(type)s::text)
  order by t.id desc
  limit %(limit)s::bigint
 
+-- page_of_queues --
+-- The ids of a page of tasks of some queues below an id, newest first.
+select r.id
+  from unnest(%(queues)s::integer[]) as u (queue)
+ cross join lateral (
+           select t.id
+             from work.task t
+            where t.queue = u.queue and t.id < %(before)s::bigint
+            order by t.id desc
+            limit %(limit)s::bigint
+       ) r
+ order by r.id desc
+ limit %(limit)s::bigint
+
 -- page_queued --
--- A page of queued tasks below an id, newest first.
-select t.id, t.agent, t.type, t.payload, 'queued' as status, null::jsonb as result, null::text as error,
-       t.created_at, null::timestamptz as started_at, null::timestamptz as finished_at
-  from work.ready q
-  join work.task t on t.id = q.task_id
- where q.task_id < %(before)s::bigint
-   and (%(agent)s::text is null or q.agent = %(agent)s::text)
-   and (%(type)s::text is null or q.type = %(type)s::text)
- order by q.task_id desc
+-- The ids of a page of queued tasks, newest first below an id, or oldest first above one.
+select y.task_id
+  from work.ready y
+ where y.task_id < %(before)s::bigint
+   and y.task_id > %(after)s::bigint
+   and (%(queues)s::integer[] is null or y.queue = any (%(queues)s::integer[]))
+ order by case when %(oldest_first)s::boolean then y.task_id end, y.task_id desc
+ limit %(limit)s::bigint
+
+-- page_waiting --
+-- The ids of a page of waiting tasks below an id, newest first.
+select w.task_id
+  from work.wait w
+ where w.task_id < %(before)s::bigint
+   and (%(queues)s::integer[] is null or w.queue = any (%(queues)s::integer[]))
+ order by w.task_id desc
  limit %(limit)s::bigint
 
 -- page_running --
--- A page of running tasks below an id, newest first.
-select t.id, t.agent, t.type, t.payload, 'running' as status, null::jsonb as result, null::text as error,
-       t.created_at, r.started_at, null::timestamptz as finished_at
+-- The ids of a page of running tasks below an id, newest first.
+select r.task_id
   from work.run r
-  join work.task t on t.id = r.task_id
  where r.task_id < %(before)s::bigint
-   and (%(agent)s::text is null or t.agent = %(agent)s::text)
-   and (%(type)s::text is null or t.type = %(type)s::text)
+   and (%(queues)s::integer[] is null or r.queue = any (%(queues)s::integer[]))
  order by r.task_id desc
  limit %(limit)s::bigint
 
+-- page_dead --
+-- The ids of a page of tasks that were given up, below an id, newest first.
+select d.task_id
+  from work.dead d
+ where d.task_id < %(before)s::bigint
+   and (%(queues)s::integer[] is null or d.queue = any (%(queues)s::integer[]))
+ order by d.task_id desc
+ limit %(limit)s::bigint
+
 -- page_ended --
--- A page of tasks that ended in one state, below an id, newest first.
-select t.id, t.agent, t.type, t.payload, o.state as status, o.result, o.error, t.created_at, o.started_at, o.finished_at
+-- The ids of a page of tasks that ended in one state, below an id, newest first.
+select o.task_id
   from work.outcome o
-  join work.task t on t.id = o.task_id
  where o.task_id < %(before)s::bigint
    and o.state = %(state)s::text
-   and (%(agent)s::text is null or t.agent = %(agent)s::text)
-   and (%(type)s::text is null or t.type = %(type)s::text)
+   and (%(queues)s::integer[] is null or o.queue = any (%(queues)s::integer[]))
  order by o.task_id desc
  limit %(limit)s::bigint
 
--- pending --
--- Queued tasks above an id, oldest first.
-select t.id, t.agent, t.type, t.payload, 'queued' as status, null::jsonb as result, null::text as error,
-       t.created_at, null::timestamptz as started_at, null::timestamptz as finished_at
-  from work.ready q
-  join work.task t on t.id = q.task_id
- where q.task_id > %(after)s::bigint
-   and (%(agent)s::text is null or q.agent = %(agent)s::text)
-   and (%(type)s::text is null or q.type = %(type)s::text)
- order by q.task_id
- limit %(limit)s::bigint
+-- get_many --
+-- Tasks as they stand.
+select t.id, q.agent, q.type, t.payload,
+       case when o.task_id is not null then o.state
+            when r.task_id is not null then 'running'
+            when w.task_id is not null then 'waiting'
+            when d.task_id is not null then 'dead'
+            else 'queued' end as status,
+       o.result, coalesce(o.error, d.error) as error, t.created_by, t.created_at,
+       coalesce(r.started_at, o.started_at) as started_at, coalesce(o.finished_at, d.since) as finished_at,
+       t.priority::integer as priority,
+       coalesce(o.attempts, r.attempts, w.attempts, d.attempts, y.attempts, 0)::integer as attempts,
+       coalesce(r.crashes, w.crashes, d.crashes, y.crashes, 0)::integer as crashes,
+       w.kind as waiting_for, w.wake_at, t.deadline_at, t.order_key, coalesce(o.worker, r.worker, d.worker) as worker
+  from unnest(%(task_ids)s::bigint[]) with ordinality as u (id, ord)
+  join work.task t on t.id = u.id
+  join work.queue q on q.id = t.queue
+  left join work.ready y on y.task_id = t.id
+  left join work.run r on r.task_id = t.id
+  left join work.wait w on w.task_id = t.id
+  left join work.dead d on d.task_id = t.id
+  left join work.outcome o on o.task_id = t.id
+ order by u.ord
+
+-- depths --
+-- How it stands with each queue, and what ended in the last seconds.
+with ready as (
+    select y.queue, count(*) as n, min(y.task_id) as oldest from work.ready y group by y.queue
+), waiting as (
+    select w.queue, count(*) as n from work.wait w group by w.queue
+), running as (
+    select r.queue, count(*) as n from work.run r group by r.queue
+), dead as (
+    select d.queue, count(*) as n from work.dead d group by d.queue
+), ended as (
+    select o.queue, count(*) filter (where o.state = 'done') as done, count(*) filter (where o.state = 'failed') as failed
+      from work.outcome o
+     where o.finished_at > db.clock() - make_interval(secs => %(window_s)s::integer)
+     group by o.queue
+), retried as (
+    select t.queue, count(*) as n
+      from work.attempt a
+      join work.task t on t.id = a.task_id
+     where a.ended_at > db.clock() - make_interval(secs => %(window_s)s::integer)
+     group by t.queue
+)
+select q.agent, q.type, coalesce(y.n, 0) as queued, coalesce(w.n, 0) as waiting, coalesce(r.n, 0) as running,
+       coalesce(d.n, 0) as dead, extract(epoch from db.clock() - t.created_at)::double precision as oldest_s,
+       coalesce(o.done, 0) as done, coalesce(o.failed, 0) as failed, coalesce(a.n, 0) as retried,
+       exists (select from work.brake b where b.paused_at is not null
+                and ((b.kind = 'agent' and b.name = q.agent) or (b.kind = 'type' and b.name = q.type))) as paused
+  from work.queue q
+  left join ready y on y.queue = q.id
+  left join work.task t on t.id = y.oldest
+  left join waiting w on w.queue = q.id
+  left join running r on r.queue = q.id
+  left join dead d on d.queue = q.id
+  left join ended o on o.queue = q.id
+  left join retried a on a.queue = q.id
+ order by q.agent, q.type

@@ -1,4 +1,4 @@
-"""The verbs of the work."""
+"""The verbs of the work: tasks are stored, claimed and ended."""
 
 from __future__ import annotations
 
@@ -6,50 +6,74 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tallystick import audit
-from tallystick.db import ReadTx, Tx
-from tallystick.kit import Conflict, Invalid, NotFound, check_name, check_text
+from tallystick.db import Key, ReadTx, Tx, key_reused
+from tallystick.db import claim as take_keys
+from tallystick.kit import Conflict, Invalid, NotFound, check_name, check_text, digest
 from tallystick.work import store
-from tallystick.work.model import MAX_ATTEMPTS, STATUSES, Claimed, Finish, NewTask, Task
+from tallystick.work.model import (
+    STATUSES,
+    Attempt,
+    Became,
+    Claimed,
+    Depth,
+    Failure,
+    Finish,
+    NewTask,
+    Reaped,
+    Task,
+)
 
 MAX_BATCH = 8192
 MAX_LEASE_S = 3600
+MAX_AFTER = 1000
+MAX_PRIORITY = 1000
+SYSTEM = "tallystick"
 _MAX_ERROR = 2000
-_EXPIRED_AT_ONCE = 1000
 _NEWEST = 2**63 - 1
-_LOST = "attempt_expired: no worker finished the task before its deadline"
-_SYSTEM = "tallystick"
 
 
 async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, recorded: bool = True) -> list[int]:
-    """Store tasks and queue them; their ids, in order. Ring `CHANNEL` after the commit.
+    """Store tasks, which are queued or wait for what they are to run after; their ids, in order. Ring `CHANNEL` afterwards.
 
-    `recorded=False` is for a verb that tells of the tasks in an audit event of its own. Refuses with `Invalid`
-    (`name_malformed`, `batch_too_large`).
+    A task under a `key` that the principal used before is the first one again, and nothing is stored. `recorded=False` is for a
+    verb that tells of the tasks in an audit event of its own. Refuses with `Invalid` (`name_malformed`, `batch_too_large`,
+    `priority_out_of_range`, `attempts_out_of_range`, `key_malformed`, `key_reused`, `unknown_task` for one in `after`).
     """
     if not tasks:
         return []
     _check_batch(tasks)
     for task in tasks:
-        check_name(task.agent, "an agent's name")
-        check_name(task.type, "a task's type")
-    ids = await store.enqueue(tx, principal, tasks)
-    if recorded:
+        _check_new(task)
+    after = sorted({task_id for task in tasks for task_id in task.after})
+    if after and (unknown := await store.unknown(tx, after)):
+        raise Invalid("unknown_task", f"there is no task {unknown[0]} to run after")
+    ids, fresh = await _stored(tx, principal, tasks)
+    if recorded and fresh:
         await audit.append(
-            tx, principal=principal, verb="tasks.enqueue", subject_kind="task", subject_id=ids[0], detail={"tasks": ids}
+            tx, principal=principal, verb="tasks.enqueue", subject_kind="task", subject_id=fresh[0], detail={"tasks": fresh}
         )
     return ids
 
 
 async def claim(
-    tx: Tx, *, agents: Sequence[str], types: Sequence[str] | None = None, worker: str, limit: int, lease_s: int = 60
+    tx: Tx,
+    *,
+    agents: Sequence[str],
+    types: Sequence[str] | None = None,
+    worker: str,
+    limit: int,
+    lease_s: int = 60,
+    worker_id: int | None = None,
 ) -> list[Claimed]:
-    """Begin attempts of up to `limit` queued tasks of `agents`, oldest first; of `types` only, where they are given.
+    """Begin attempts of up to `limit` queued tasks of `agents`, of `types` where given: highest priority first, then oldest.
 
-    A task that another transaction has in hand is skipped, never waited for. Each attempt holds a fence until `lease_s` seconds
-    from now; after that the task may be taken back. Refuses with `Invalid` (`name_malformed`, `limit_out_of_range`).
+    A task that another transaction has in hand is skipped, never waited for; so is what is paused, and what would pass a limit.
+    Each attempt holds a fence. It lasts until the lease of the worker with `worker_id` is over, or without one until `lease_s`
+    seconds from now, and never past the timeout of its queue; after that the task may be taken back. Refuses with `Invalid`
+    (`name_malformed`, `limit_out_of_range`, `lease_out_of_range`) and `Conflict` (`lease_lost`).
     """
     _check_lease(worker, limit, lease_s)
-    return await store.claim(tx, agents=agents, types=types, worker=worker, limit=limit, lease_s=lease_s)
+    return await store.claim(tx, agents=agents, types=types, worker=worker, worker_id=worker_id, limit=limit, lease_s=lease_s)
 
 
 async def claim_these(tx: Tx, task_ids: Sequence[int], *, worker: str, lease_s: int = 60) -> list[Claimed]:
@@ -61,7 +85,7 @@ async def claim_these(tx: Tx, task_ids: Sequence[int], *, worker: str, lease_s: 
 
 
 async def finish(tx: Tx, finishes: Sequence[Finish], worker: str) -> list[bool]:
-    """End attempts; for each, in order, whether it held its fence. One that does not hold it changes nothing.
+    """End tasks for good; for each, in order, whether its attempt held its fence. One that does not hold it changes nothing.
 
     Where effects were made for a task in this transaction and the answer is false, the caller must roll back. Refuses with
     `Invalid` (`outcome_malformed`) a failure without an error and a success with one.
@@ -72,7 +96,8 @@ async def finish(tx: Tx, finishes: Sequence[Finish], worker: str) -> list[bool]:
     for each in finishes:
         if (each.state == "failed") != (each.error is not None):
             raise Invalid("outcome_malformed", "a task that failed has an error, and one that is done has none")
-        check_text(each.error or "", "the error", _MAX_ERROR)
+        if each.error is not None:
+            check_text(each.error, "the error", _MAX_ERROR)
     held = await store.finish(tx, finishes, worker)
     ended = [[each.task_id, each.state] for each, ok in zip(finishes, held, strict=True) if ok]
     if ended:
@@ -83,25 +108,31 @@ async def finish(tx: Tx, finishes: Sequence[Finish], worker: str) -> list[bool]:
     return held
 
 
-async def give_back(tx: Tx, held: Sequence[Claimed], *, worker: str, error: str) -> int:
-    """End attempts that came to nothing; how many held their fence. The tasks are queued again.
+async def fail(tx: Tx, failures: Sequence[Failure], worker: str) -> list[Became]:
+    """End attempts that came to nothing; for each, in order, what became of it.
 
-    One whose `MAX_ATTEMPTS` are used up is `dead`, with `error`.
+    `again`: the task is tried again, at once or later; `dead`: its attempts or crashes are used up, and a person looks at it;
+    `lost`: the fence did not hold, and nothing has changed.
     """
-    return await _give_back(tx, [store.Fence(each.task_id, each.fence) for each in held], principal=worker, error=error)
-
-
-async def take_back_expired(tx: Tx) -> int:
-    """Queue the tasks whose attempt is past its deadline again; how many. After `MAX_ATTEMPTS` a task is `dead` instead."""
-    expired = await store.expired(tx, limit=_EXPIRED_AT_ONCE)
-    return await _give_back(tx, expired, principal=_SYSTEM, error=_LOST)
+    if not failures:
+        return []
+    _check_batch(failures)
+    for each in failures:
+        check_text(each.error, "the error", _MAX_ERROR)
+    became: list[Any] = await store.fail(tx, failures)
+    ended = [[each.task_id, each.ended, what] for each, what in zip(failures, became, strict=True) if what != "lost"]
+    if ended:
+        await audit.append(
+            tx, principal=worker, verb="tasks.fail", subject_kind="task", subject_id=ended[0][0], detail={"tasks": ended}
+        )
+    return became
 
 
 async def complete_from_outside(tx: Tx, task_id: int, principal: str, result: Any, *, error: str | None = None) -> Task:
     """End a queued task on the word of a worker outside: `done` with `result`, or `failed` where there is an `error`.
 
     The same report again is fine. Refuses with `NotFound` (`unknown_task`), and with `Conflict` a task that ended otherwise
-    (`task_already_finished`) or that an attempt is running of (`task_is_running`).
+    (`task_already_finished`), that an attempt is running of (`task_is_running`), or that waits (`task_is_waiting`).
     """
     check_text(error or "", "the error", _MAX_ERROR)
     state = "done" if error is None else "failed"
@@ -113,19 +144,42 @@ async def complete_from_outside(tx: Tx, task_id: int, principal: str, result: An
     # Whoever had the task in hand a moment ago has committed by now, so a new statement sees what they did.
     standing = await store.standing(tx, task_id, state=state, result=result, error=error)
     if standing is None:
-        raise _unknown(task_id)
+        raise unknown_task(task_id)
     if standing.same:
         return await get(tx, task_id)
     if standing.status in ("queued", "running"):
         raise Conflict("task_is_running", f"an attempt of task {task_id} is running")
+    if standing.status == "waiting":
+        raise Conflict("task_is_waiting", f"task {task_id} waits, and is not to be worked on yet")
     raise Conflict("task_already_finished", f"task {task_id} ended otherwise")
+
+
+async def reap(tx: Tx, *, limit: int = 1000) -> list[Reaped]:
+    """Take back attempts whose lease is over (`crash`) or that took too long (`timeout`). Any worker may do so at any time."""
+    reaped = await store.reap(tx, limit=limit)
+    if reaped:
+        detail = {"tasks": [[each.task_id, each.ended, each.became] for each in reaped]}
+        await audit.append(
+            tx, principal=SYSTEM, verb="tasks.reap", subject_kind="task", subject_id=reaped[0].task_id, detail=detail
+        )
+    return reaped
+
+
+async def expire(tx: Tx, *, limit: int = 1000) -> list[int]:
+    """End tasks whose deadline has passed, wherever they are, as `failed` (`deadline_passed`); which."""
+    expired = await store.expire(tx, limit=limit)
+    if expired:
+        await audit.append(
+            tx, principal=SYSTEM, verb="tasks.expire", subject_kind="task", subject_id=expired[0], detail={"tasks": expired}
+        )
+    return expired
 
 
 async def get(tx: ReadTx, task_id: int) -> Task:
     """The task with that id; refuses with `NotFound` (`unknown_task`)."""
     found = await store.get(tx, task_id)
     if found is None:
-        raise _unknown(task_id)
+        raise unknown_task(task_id)
     return found
 
 
@@ -167,15 +221,71 @@ async def pending(
     return await store.pending(tx, agent=agent, type=type, after=after, limit=limit)
 
 
-async def _give_back(tx: Tx, held: Sequence[store.Fence], *, principal: str, error: str) -> int:
-    if not held:
-        return 0
-    back = await store.give_back(tx, held, error=error, max_attempts=MAX_ATTEMPTS)
-    dead = [each.task_id for each in back if each.dead]
-    if dead:
-        detail = {"tasks": [[task_id, "dead"] for task_id in dead]}
-        await audit.append(tx, principal=principal, verb="tasks.finish", subject_kind="task", subject_id=dead[0], detail=detail)
-    return len(back)
+async def attempts(tx: ReadTx, task_id: int, *, limit: int = 200) -> list[Attempt]:
+    """The attempts of a task that came to nothing, oldest first."""
+    return await store.attempts(tx, task_id, limit=limit)
+
+
+async def depths(tx: ReadTx, *, window_s: int = 300) -> list[Depth]:
+    """How it stands with each type of each agent, and what ended in the last `window_s` seconds (1 to 86,400)."""
+    if not 1 <= window_s <= 86_400:
+        raise Invalid("window_out_of_range", "a window is 1 to 86400 seconds")
+    return await store.depths(tx, window_s=window_s)
+
+
+def unknown_task(task_id: int) -> NotFound:
+    """The refusal of an id that no task has."""
+    return NotFound("unknown_task", f"there is no task {task_id}")
+
+
+async def _stored(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> tuple[list[int], list[int]]:
+    """The ids of tasks, and of those among them that are new."""
+    if all(task.key is None for task in tasks):
+        ids = await store.enqueue(tx, principal, tasks)
+        return ids, ids
+    ids = await store.next_ids(tx, len(tasks))
+    keyed = [place for place, task in enumerate(tasks) if task.key is not None]
+    # The keys of tasks are names of their own: a caller's Idempotency-Key may be the same text.
+    keys = [Key(f"tasks of {principal}", tasks[place].key or "", _digest(tasks[place])) for place in keyed]
+    claimed = await take_keys(tx, keys, kind="task", ref_ids=[ids[place] for place in keyed])
+    replayed: set[int] = set()
+    for place, answer in zip(keyed, claimed, strict=True):
+        if answer.state == "reused":
+            raise key_reused()
+        if answer.state == "replay" or answer.ref_id in ids[:place]:
+            replayed.add(place)
+        ids[place] = answer.ref_id
+    fresh = [place for place in range(len(tasks)) if place not in replayed]
+    if fresh:
+        await store.enqueue(tx, principal, [tasks[place] for place in fresh], ids=[ids[place] for place in fresh])
+    return ids, [ids[place] for place in fresh]
+
+
+def _digest(task: NewTask) -> bytes:
+    return digest(
+        [task.agent, task.type, task.payload, task.priority, task.run_at, task.deadline_at, task.order_key, sorted(task.after),
+         task.max_attempts]
+    )  # fmt: skip
+
+
+def _check_new(task: NewTask) -> None:
+    check_name(task.agent, "an agent's name")
+    check_name(task.type, "a task's type")
+    if not -MAX_PRIORITY <= task.priority <= MAX_PRIORITY:
+        raise Invalid("priority_out_of_range", f"a priority is -{MAX_PRIORITY} to {MAX_PRIORITY}")
+    if task.max_attempts is not None and not 1 <= task.max_attempts <= 1000:
+        raise Invalid("attempts_out_of_range", "a task may be tried 1 to 1000 times")
+    for text, what in ((task.key, "a task's key"), (task.order_key, "an order key")):
+        if text is not None:
+            _check_key(text, what)
+    if len(task.after) > MAX_AFTER:
+        raise Invalid("batch_too_large", f"a task may run after {MAX_AFTER} others")
+
+
+def _check_key(text: str, what: str) -> None:
+    check_text(text, what, 200)
+    if not text:
+        raise Invalid("text_malformed", f"{what} may not be empty")
 
 
 def _check_batch(batch: Sequence[object]) -> None:
@@ -187,9 +297,10 @@ def _check_lease(worker: str, limit: int, lease_s: int) -> None:
     check_name(worker, "a worker's name")
     if not 1 <= limit <= MAX_BATCH:
         raise Invalid("limit_out_of_range", f"a claim may take 1 to {MAX_BATCH} tasks")
+    check_lease(lease_s)
+
+
+def check_lease(lease_s: int) -> None:
+    """Refuse a lease outside 1 to `MAX_LEASE_S` seconds (`lease_out_of_range`)."""
     if not 1 <= lease_s <= MAX_LEASE_S:
         raise Invalid("lease_out_of_range", f"a lease may last 1 to {MAX_LEASE_S} seconds")
-
-
-def _unknown(task_id: int) -> NotFound:
-    return NotFound("unknown_task", f"there is no task {task_id}")

@@ -80,13 +80,15 @@ class Worker:
     async def _sweep(self) -> None:
         if time.monotonic() - self._swept_at < self._poll_s:
             return
-        taken = await self._database.retrying(work.take_back_expired)
+        reaped = await self._database.retrying(work.reap)
+        await self._database.retrying(work.expire)
+        await self._database.retrying(work.wake_due)
         expired = await self._database.retrying(self._expire_holds)
         # Where there was as much to do as one sweep does, the next round sweeps again.
         if expired < _EXPIRED_AT_ONCE:
             self._swept_at = time.monotonic()
-        if taken:
-            _log.warning("took back %d tasks whose attempt was past its deadline", taken)
+        if reaped:
+            _log.warning("took back %d tasks whose worker was lost or too slow", len(reaped))
 
     async def _expire_holds(self, tx: Tx) -> int:
         """Free what holds bound whose time is over by the database's clock; any number of workers may do so at once."""
@@ -145,7 +147,9 @@ class Worker:
         claimed = await work.claim_these(tx, [task_id], worker=self._name, lease_s=_LEASE_S)
         if isinstance(error, Unavailable):
             # Rows in use, or too slow: it is not the task's fault, so it has a few more attempts, each of them counted.
-            await work.give_back(tx, claimed, worker=self._name, error=_stable(error))
+            await work.fail(
+                tx, [work.Failure(task.task_id, task.fence, _stable(error), retry_in_s=0) for task in claimed], self._name
+            )
             return
         await work.finish(
             tx, [work.Finish(task.task_id, task.fence, "failed", error=_stable(error)) for task in claimed], self._name

@@ -10,7 +10,7 @@ create table actions.transfer (
     asset         text        not null references ledger.asset,
     description   text,
     settle        text        not null,
-    task_id       bigint      references work.task,
+    task_id       bigint,
     created_at    timestamptz not null default clock_timestamp(),
     status        text        not null,
     journal_id    bigint,

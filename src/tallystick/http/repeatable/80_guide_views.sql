@@ -29,12 +29,16 @@ select t.id, f.name as from_account, o.name as to_account,
   join ledger.asset s on s.code = t.asset;
 
 create view public.agent_tasks as
-select t.id, t.agent as agent_name, t.type as task_type, t.payload,
-       case when o.task_id is not null then o.state when r.task_id is not null then 'running' else 'queued' end as status,
-       o.result, o.error, t.created_at
+select t.id, q.agent as agent_name, q.type as task_type, t.payload,
+       case when o.task_id is not null then o.state when r.task_id is not null then 'running'
+            when w.task_id is not null then 'waiting' when d.task_id is not null then 'dead' else 'queued' end as status,
+       o.result, coalesce(o.error, d.error) as error, t.created_at
   from work.task t
+  join work.queue q on q.id = t.queue
   left join work.outcome o on o.task_id = t.id
-  left join work.run r on r.task_id = t.id;
+  left join work.run r on r.task_id = t.id
+  left join work.wait w on w.task_id = t.id
+  left join work.dead d on d.task_id = t.id;
 
 create view public.agent_events as
 select e.id, e.agent as agent_name, e.type as event_type, e.payload, e.created_at

@@ -1,8 +1,34 @@
--- Tasks and outcomes are facts: written once. The queue and the runs are state: rows come and go.
+-- The application reads all of it and changes it by the verbs only; what they stand on it may not call.
 revoke all on all functions in schema work from public;
 grant usage on schema work to tallystick_app, tallystick_auditor;
 grant select on all tables in schema work to tallystick_app, tallystick_auditor;
-grant insert on work.task, work.outcome to tallystick_app;
-grant insert, update, delete on work.ready, work.run to tallystick_app;
-grant usage on sequence work.fence to tallystick_app;
-grant execute on all functions in schema work to tallystick_app;
+grant execute on function
+    work.enqueue(text, bigint[], text[], text[], text[], integer[], integer[], timestamptz[], timestamptz[], text[], integer[], bigint[]),
+    work.claim(text[], text[], text, bigint, bigint, integer),
+    work.claim_these(bigint[], text, integer),
+    work.finish(bigint[], bigint[], text[], text[], text[], text),
+    work.fail(bigint[], bigint[], text[], text[], real[]),
+    work.report(bigint, text, jsonb, text, text),
+    work.register(text, integer), work.beat(bigint, integer), work.leave(bigint), work.extend(bigint, bigint, integer),
+    work.reap(bigint), work.expire(bigint), work.hold(bigint, bigint),
+    work.record(bigint, bigint, text, text, integer, text, bytea, jsonb, text, jsonb, bigint),
+    work.lock_event(text, boolean),
+    work.park(bigint, bigint, text, text, bytea, timestamptz, double precision, text, jsonb, jsonb),
+    work.wake_due(bigint), work.wake_for_event(text, jsonb, jsonb), work.answer(bigint, text, jsonb),
+    work.cancel(bigint, text, text), work.put_back(bigint),
+    work.configure(text, text, integer, integer, integer, real, real, integer),
+    work.brake_on(text, text, text, integer), work.brake_off(text, text, boolean)
+    to tallystick_app;
+grant usage on sequence work.task_id to tallystick_app;
+
+select work.extend_history(0);
+do $$
+declare
+    v_name text;
+begin
+    foreach v_name in array array['task', 'outcome', 'attempt', 'step'] loop
+        execute format('create or replace trigger facts_are_kept before update or delete or truncate on work.%I
+                        for each statement execute function db.refuse_change()', v_name);
+    end loop;
+end
+$$;

@@ -1,0 +1,126 @@
+"""The verbs of an attempt that runs: its lease, its steps, its waits. Each holds the fence, or changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tallystick import audit
+from tallystick.db import ReadTx, Tx
+from tallystick.kit import Conflict, Invalid, check_name, check_text, dumps
+from tallystick.work import store
+from tallystick.work.model import Fence, NewStep, Step, Wait
+from tallystick.work.service import check_lease
+
+MAX_STEPS = 10_000
+MAX_OUTPUT = 256 * 1024
+_MAX_ERROR = 2000
+
+
+async def register(tx: Tx, name: str, lease_s: int) -> int:
+    """A worker begins: the id under which it claims, and a lease of `lease_s` seconds for all that it will run."""
+    check_name(name, "a worker's name")
+    check_lease(lease_s)
+    return await store.register(tx, name, lease_s)
+
+
+async def beat(tx: Tx, worker_id: int, lease_s: int) -> list[Fence] | None:
+    """A worker lives: its lease is as long as ever again, and these are the attempts it holds.
+
+    `None`: its lease was over. It holds nothing any more, and has to register anew.
+    """
+    check_lease(lease_s)
+    return await store.held_by(tx, worker_id) if await store.beat(tx, worker_id, lease_s) else None
+
+
+async def leave(tx: Tx, worker_id: int) -> int:
+    """A worker ends: how many attempts it still held, which are queued again and not counted."""
+    return await store.leave(tx, worker_id)
+
+
+async def extend(tx: Tx, task_id: int, fence: int, lease_s: int) -> None:
+    """An attempt with a lease of its own has it anew; refuses with `Conflict` (`fence_lost`)."""
+    check_lease(lease_s)
+    if not await store.extend(tx, task_id, fence, lease_s):
+        raise fence_lost(task_id)
+
+
+async def hold_fence(tx: Tx, task_id: int, fence: int) -> None:
+    """Lock an attempt until the transaction ends, before effects are made for it; refuses with `Conflict` (`fence_lost`)."""
+    if not await store.hold(tx, task_id, fence):
+        raise fence_lost(task_id)
+
+
+async def steps(tx: ReadTx, task_id: int) -> list[Step]:
+    """What the steps of a task gave so far, tries that failed included, in the order they were recorded."""
+    return await store.steps(tx, task_id, limit=MAX_STEPS)
+
+
+async def record_step(tx: Tx, task_id: int, fence: int, step: NewStep) -> None:
+    """Keep what a step of an attempt gave, or that it is meant.
+
+    Refuses with `Conflict` (`fence_lost`; `already_exists` where it is done or meant already) and `Invalid` (`output_too_large`
+    past 256 KiB).
+    """
+    check_text(step.name, "a step's name", 200)
+    if step.error is not None:
+        check_text(step.error, "the error", _MAX_ERROR)
+    if len(dumps([step.output, step.detail])) > MAX_OUTPUT:
+        raise Invalid("output_too_large", f"what a step gives may have {MAX_OUTPUT} bytes of JSON")
+    if not await store.record(tx, task_id, fence, step):
+        raise fence_lost(task_id)
+
+
+async def park(tx: Tx, task_id: int, fence: int, wait: Wait) -> None:
+    """End an attempt so that its task waits, which is not counted as an attempt; what woke it is in its steps then.
+
+    One that would wait for an event takes `lock_event(alone=True)` first, and looks whether it is there already. Refuses with
+    `Conflict` (`fence_lost`) and `Invalid` (`wait_malformed`).
+    """
+    check_text(wait.step, "a step's name", 200)
+    if (wait.kind == "event") != (wait.event_type is not None):
+        raise Invalid("wait_malformed", "who waits for an event says of what type, and nobody else does")
+    if wait.kind == "sleep" and wait.wake_at is None and wait.in_s is None:
+        raise Invalid("wait_malformed", "a sleep has an end")
+    if wait.in_s is not None and not 0 <= wait.in_s <= 10 * 366 * 86_400:
+        raise Invalid("wait_malformed", "a wait ends within ten years")
+    if not await store.park(tx, task_id, fence, wait):
+        raise fence_lost(task_id)
+
+
+async def lock_event(tx: Tx, type: str, *, alone: bool) -> None:
+    """Until the transaction ends, publishers of a type share this, and who would wait for it has it `alone`."""
+    await store.lock_event(tx, type, alone=alone)
+
+
+async def wake_due(tx: Tx, *, limit: int = 1000) -> int:
+    """Queue the tasks whose time has come; how many."""
+    return await store.wake_due(tx, limit=limit)
+
+
+async def wake_for_events(tx: Tx, events: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> int:
+    """Queue the tasks that wait for such events, each given as type, payload and what the waiting step gives; how many.
+
+    To be called in the transaction that stores the events, after they were stored.
+    """
+    for type in sorted({type for type, _, _ in events}):
+        await lock_event(tx, type, alone=False)
+    return sum([await store.wake_for_event(tx, type, payload, event) for type, payload, event in events])
+
+
+async def ended_by(tx: ReadTx, task_id: int) -> int | None:
+    """The fence that ended a task; `None` while it has not ended. So one whose commit was in doubt learns what became of it."""
+    return await store.ended_by(tx, task_id)
+
+
+async def record_refusal(tx: Tx, task_id: int, worker: str, codes: Sequence[str]) -> None:
+    """Put on the record that the effects of an attempt were refused, and none of them made."""
+    await audit.append(
+        tx, principal=worker, verb="tasks.effects_refused", subject_kind="task", subject_id=task_id,
+        detail={"codes": list(codes)},
+    )  # fmt: skip
+
+
+def fence_lost(task_id: int) -> Conflict:
+    """The refusal of an attempt that is over."""
+    return Conflict("fence_lost", f"this fence does not hold task {task_id}")

@@ -1,0 +1,168 @@
+-- work.take: begin attempts of the first tasks of some queues, at most p_limit in all: highest priority first, then oldest. Rows that
+-- another transaction has in hand are skipped. Of several queues, each one's first are locked before the first of all are taken.
+--
+-- Each queue is read in order by its index, so that a claim costs the same however long the queue is, and a queue that nobody
+-- serves costs nothing. The planner would not always see that: it guesses from statistics, and a queue was empty when they were
+-- taken or is now. So it is told here what not to do.
+create or replace function work.take(p_queues integer[], p_worker text, p_worker_id bigint, p_limit bigint, p_lease_s integer)
+returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := db.clock();
+begin
+    return query
+    with chosen as materialized (
+        select r.ctid
+          from unnest(p_queues) as u (queue)
+         cross join lateral (
+                   select q.ctid, q.priority, q.task_id
+                     from work.ready q
+                    where q.queue = u.queue
+                    order by q.priority desc, q.task_id
+                    limit p_limit
+                      for update skip locked
+               ) r
+         order by r.priority desc, r.task_id
+         limit p_limit
+    ), taken as (
+        -- The rows are locked, so they are still where they were read.
+        delete from work.ready q
+         where q.ctid = any (array(select c.ctid from chosen c))
+        returning q.task_id, q.queue, q.priority, q.attempts, q.crashes, q.extras
+    ), running as (
+        insert into work.run
+               (task_id, fence, queue, priority, attempts, crashes, extras, worker, worker_id, started_at, deadline_at, lease_until)
+        select t.task_id, nextval('work.fence'), t.queue, t.priority, t.attempts + 1, t.crashes, t.extras, p_worker, p_worker_id,
+               v_now, v_now + make_interval(secs => q.timeout_s),
+               case when p_worker_id is null then v_now + make_interval(secs => p_lease_s) end
+          from taken t
+          join work.queue q on q.id = t.queue
+        returning task_id, fence, queue, priority, attempts, deadline_at, lease_until
+    )
+    select r.task_id, r.fence, q.agent, q.type, t.payload, r.attempts::integer, least(r.deadline_at, r.lease_until)
+      from running r
+      join work.task t on t.id = r.task_id
+      join work.queue q on q.id = r.queue
+     order by r.priority desc, r.task_id;
+end
+$$;
+
+-- work.claim: begin attempts of queued tasks of some agents, at most p_limit in all, of some types only where p_types is given. What
+-- is paused is left, and where only so many may run at a time, no more are taken. A worker that holds a lease is named by its id;
+-- without one, each attempt has a lease of its own, of p_lease_s seconds.
+create or replace function work.claim(
+    p_agents text[], p_types text[], p_worker text, p_worker_id bigint, p_limit bigint, p_lease_s integer
+) returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_queues integer[];
+    v_queue  integer;
+    v_room   bigint;
+    v_left   bigint := p_limit;
+    v_count  bigint;
+begin
+    if p_worker_id is not null then
+        perform 1 from work.worker w where w.id = p_worker_id and w.lease_until > db.clock() for key share;
+        if not found then
+            raise exception 'worker % holds no lease', p_worker_id using errcode = 'TS002';
+        end if;
+    end if;
+    select array_agg(q.id) into v_queues
+      from work.queue q
+     where q.agent = any (p_agents)
+       and (p_types is null or q.type = any (p_types))
+       and not exists (select from work.brake b
+                        where b.paused_at is not null
+                          and ((b.kind = 'agent' and b.name = q.agent) or (b.kind = 'type' and b.name = q.type)));
+    if v_queues is null then
+        return;
+    end if;
+    if not exists (select from work.brake b where b.max_running is not null) then
+        return query select t.* from work.take(v_queues, p_worker, p_worker_id, p_limit, p_lease_s) as t;
+        return;
+    end if;
+
+    -- Whoever would take tasks under the same limit waits here, so that what runs is counted once.
+    perform 1
+       from work.brake b
+      where b.max_running is not null
+        and exists (select from work.queue q
+                     where q.id = any (v_queues)
+                       and ((b.kind = 'agent' and b.name = q.agent) or (b.kind = 'type' and b.name = q.type)))
+      order by b.kind, b.name
+        for update;
+    for v_queue in
+        select q.id
+          from unnest(v_queues) as q (id)
+         cross join lateral (select r.priority, r.task_id from work.ready r where r.queue = q.id
+                              order by r.priority desc, r.task_id limit 1) r
+         order by r.priority desc, r.task_id
+    loop
+        select min(b.max_running - (select count(*) from work.run r join work.queue o on o.id = r.queue
+                                     where (b.kind = 'agent' and o.agent = b.name) or (b.kind = 'type' and o.type = b.name)))
+          into v_room
+          from work.queue q
+          join work.brake b on (b.kind = 'agent' and b.name = q.agent) or (b.kind = 'type' and b.name = q.type)
+         where q.id = v_queue and b.max_running is not null;
+        v_room := least(v_left, coalesce(v_room, v_left));
+        continue when v_room <= 0;
+        return query select t.* from work.take(array[v_queue], p_worker, p_worker_id, v_room, p_lease_s) as t;
+        get diagnostics v_count = row_count;
+        v_left := v_left - v_count;
+        exit when v_left <= 0;
+    end loop;
+end
+$$;
+
+-- work.claim_these: begin attempts of certain tasks, as far as they are queued and nobody else has them in hand, in id order.
+create or replace function work.claim_these(p_tasks bigint[], p_worker text, p_lease_s integer)
+returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := db.clock();
+begin
+    return query
+    with chosen as materialized (
+        select q.task_id
+          from work.ready q
+         where q.task_id = any (p_tasks)
+         order by q.task_id
+           for update skip locked
+    ), taken as (
+        delete from work.ready q
+         using chosen c
+         where q.task_id = c.task_id
+        returning q.task_id, q.queue, q.priority, q.attempts, q.crashes, q.extras
+    ), running as (
+        insert into work.run
+               (task_id, fence, queue, priority, attempts, crashes, extras, worker, started_at, deadline_at, lease_until)
+        select t.task_id, nextval('work.fence'), t.queue, t.priority, t.attempts + 1, t.crashes, t.extras, p_worker,
+               v_now, v_now + make_interval(secs => q.timeout_s), v_now + make_interval(secs => p_lease_s)
+          from taken t
+          join work.queue q on q.id = t.queue
+        returning task_id, fence, queue, attempts, deadline_at, lease_until
+    )
+    select r.task_id, r.fence, q.agent, q.type, t.payload, r.attempts::integer, least(r.deadline_at, r.lease_until)
+      from running r
+      join work.task t on t.id = r.task_id
+      join work.queue q on q.id = r.queue
+     order by r.task_id;
+end
+$$;

@@ -1,0 +1,156 @@
+-- work.hold: lock an attempt until the caller's transaction ends, so that nobody else ends it; false where the fence does not hold.
+create or replace function work.hold(p_task bigint, p_fence bigint) returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform 1 from work.run r where r.task_id = p_task and r.fence = p_fence for update;
+    return found;
+end
+$$;
+
+-- work.record: keep what a step of an attempt gave, or that it is meant; false where the fence does not hold.
+create or replace function work.record(
+    p_task bigint, p_fence bigint, p_name text, p_state text, p_try integer, p_kind text, p_input_hash bytea, p_output jsonb,
+    p_error text, p_detail jsonb, p_took_ms bigint
+) returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := db.clock();
+begin
+    perform 1 from work.run r where r.task_id = p_task and r.fence = p_fence for key share;
+    if not found then
+        return false;
+    end if;
+    insert into work.step (task_id, name, state, fence, try, kind, input_hash, output, error, detail, started_at, ended_at)
+    values (p_task, p_name, p_state, p_fence, p_try, p_kind, p_input_hash, p_output, p_error, p_detail,
+            v_now - make_interval(secs => p_took_ms / 1000.0), v_now);
+    return true;
+end
+$$;
+
+-- work.lock_event: publishers of a type of event share this lock, and who would wait for one has it alone; so that of an event and a
+-- wait that come at the same moment, one sees the other.
+create or replace function work.lock_event(p_type text, p_alone boolean) returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if p_alone then
+        perform pg_advisory_xact_lock(7331022, hashtext(p_type));
+    else
+        perform pg_advisory_xact_lock_shared(7331022, hashtext(p_type));
+    end if;
+end
+$$;
+
+-- work.park: an attempt ends and its task waits, without being counted; false where the fence does not hold. The time to wake it is
+-- p_wake_at, or p_in_s seconds from now; what it means to wait for is kept as a step, once.
+create or replace function work.park(
+    p_task bigint, p_fence bigint, p_kind text, p_step text, p_input_hash bytea, p_wake_at timestamptz, p_in_s double precision,
+    p_event_type text, p_match jsonb, p_question jsonb
+) returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_now  constant timestamptz := db.clock();
+    v_wake timestamptz := coalesce(p_wake_at, v_now + make_interval(secs => p_in_s));
+    v_run  record;
+begin
+    delete from work.run r where r.task_id = p_task and r.fence = p_fence
+    returning r.queue, r.priority, r.attempts, r.crashes, r.extras into v_run;
+    if not found then
+        return false;
+    end if;
+    -- A wait that was meant before, by an attempt that was lost, keeps its time.
+    insert into work.step (task_id, name, state, fence, try, kind, input_hash, detail, started_at, ended_at)
+    values (p_task, p_step, 'intent', p_fence, 0, p_kind, p_input_hash, jsonb_build_object('wake_at', v_wake), v_now, v_now)
+        on conflict (task_id, name) where state = 'intent' do nothing;
+    insert into work.wait (task_id, queue, priority, attempts, crashes, extras, kind, since, wake_at, step, event_type, match, question)
+    values (p_task, v_run.queue, v_run.priority, v_run.attempts - 1, v_run.crashes, v_run.extras, p_kind, v_now, v_wake, p_step,
+            p_event_type, p_match, p_question);
+    return true;
+end
+$$;
+
+-- work.wake: queue parked tasks again, each with what its wait gave; the caller has locked their rows.
+create or replace function work.wake(p_tasks bigint[], p_outputs jsonb[]) returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_now constant timestamptz := db.clock();
+begin
+    with gone as (
+        delete from work.wait w where w.task_id = any (p_tasks)
+        returning w.task_id, w.queue, w.priority, w.attempts, w.crashes, w.extras, w.kind, w.step, w.since
+    ), told as (
+        insert into work.step (task_id, name, state, fence, try, kind, input_hash, output, started_at, ended_at)
+        select g.task_id, g.step, 'done', i.fence, 1, g.kind, i.input_hash, u.output, g.since, v_now
+          from gone g
+          join unnest(p_tasks, p_outputs) as u (task_id, output) on u.task_id = g.task_id
+          join work.step i on i.task_id = g.task_id and i.name = g.step and i.state = 'intent'
+         where g.step is not null
+    )
+    insert into work.ready (task_id, queue, priority, attempts, crashes, extras)
+    select g.task_id, g.queue, g.priority, g.attempts, g.crashes, g.extras
+      from gone g;
+end
+$$;
+
+-- work.wake_due: queue up to p_limit tasks whose time has come, earliest first; how many. Where an event or an answer was waited for,
+-- the wait gives {"timed_out": true}.
+create or replace function work.wake_due(p_limit bigint) returns bigint
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_tasks   bigint[];
+    v_outputs jsonb[];
+begin
+    select array_agg(w.task_id), array_agg(case when w.kind in ('event', 'approval') then '{"timed_out": true}'::jsonb end)
+      into v_tasks, v_outputs
+      from (select w.task_id, w.kind from work.wait w where w.wake_at <= db.clock() order by w.wake_at limit p_limit
+               for update skip locked) w;
+    if v_tasks is null then
+        return 0;
+    end if;
+    perform work.wake(v_tasks, v_outputs);
+    return cardinality(v_tasks);
+end
+$$;
+
+-- work.wake_for_event: queue the tasks that wait for such an event, which is what their wait gives; how many. The caller shares the
+-- event's lock.
+create or replace function work.wake_for_event(p_type text, p_payload jsonb, p_event jsonb) returns bigint
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_tasks bigint[];
+begin
+    select array_agg(w.task_id) into v_tasks
+      from (select w.task_id from work.wait w
+             where w.event_type = p_type and (w.match is null or p_payload @> w.match)
+             order by w.task_id for update) w;
+    if v_tasks is null then
+        return 0;
+    end if;
+    perform work.wake(v_tasks, array_fill(p_event, array[cardinality(v_tasks)]));
+    return cardinality(v_tasks);
+end
+$$;

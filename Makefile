@@ -27,9 +27,10 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The ledger against pgbench, and over HTTP against two peers; takes about ten minutes.
+# The ledger against pgbench, and over HTTP against two peers; then tasks against two other queues. Takes half an hour.
 bench: $(VENV)/dev
 	$(BIN)/python -m bench.ledger
+	$(BIN)/python -m bench.work
 
 # Fifty clients for thirty seconds while everything is killed.
 soak: $(VENV)/dev
@@ -41,7 +42,7 @@ lock: $(VENV)/dev
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-annotate --no-header --quiet --upgrade --output-file requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --extra bench --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-annotate --no-header --quiet --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:

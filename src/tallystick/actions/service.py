@@ -37,7 +37,12 @@ Answers = dict[int, Transfer | TallystickError]
 
 
 async def propose(
-    tx: Tx, principal: str, transfers: Sequence[NewTransfer], *, directory: ledger.Directory | None = None
+    tx: Tx,
+    principal: str,
+    transfers: Sequence[NewTransfer],
+    *,
+    directory: ledger.Directory | None = None,
+    task_id: int | None = None,
 ) -> list[Transfer | TallystickError]:
     """Carry transfers out, or store them for the settlement agent; one answer each, in order.
 
@@ -45,7 +50,8 @@ async def propose(
     its reason; the money has not moved. An answer that is an error (`unknown_account`, `same_account`, `currency_mismatch`,
     `amount_…`, `key_reused`) stored nothing, and leaves its neighbours alone. A key twice in one batch counts as two calls.
 
-    What is to be settled now is one statement that is whole by itself; before and after it the books are only read.
+    `task_id` is the task that proposes them. What is to be settled now is one statement that is whole by itself; before and after
+    it the books are only read.
     """
     accounts = await (directory or ledger.Directory()).find(
         tx, {name for new in transfers for name in (new.from_account, new.to_account)}
@@ -62,7 +68,7 @@ async def propose(
     if queued:
         answers |= await _queue(tx, principal, queued)
     if now:
-        answers |= await _carry_out(tx, principal, now)
+        answers |= await _carry_out(tx, principal, now, task_id)
     return [answers[place] for place in range(len(transfers))]
 
 
@@ -139,17 +145,18 @@ def _check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRe
     return _Checked(place, new, debit, credit, parse_minor(new.amount, debit.unit))
 
 
-async def _carry_out(tx: Tx, principal: str, items: Sequence[_Checked]) -> Answers:
+async def _carry_out(tx: Tx, principal: str, items: Sequence[_Checked], task_id: int | None) -> Answers:
     answers: Answers = {}
     replays: dict[int, int] = {}
-    for item, made in zip(items, await store.propose_now(tx, principal, [item.row() for item in items]), strict=True):
+    proposed = await store.propose_now(tx, principal, [item.row() for item in items], task_id=task_id)
+    for item, made in zip(items, proposed, strict=True):
         if made.state == "reused":
             answers[item.place] = key_reused()
         elif made.state == "replay":
             replays[item.place] = made.transfer_id
         else:
             assert made.stored_at is not None
-            answers[item.place] = _made(principal, item, made.transfer_id, made.stored_at, proposed=made)
+            answers[item.place] = _made(principal, item, made.transfer_id, made.stored_at, proposed=made, task_id=task_id)
     return answers | await _first_answers(tx, replays)
 
 

@@ -62,11 +62,12 @@ async def take_keys(tx: Tx, scope: str, keys: Sequence[str | None], hashes: Sequ
     return await tx.all(_TAKE_KEYS, {"scope": scope, "keys": texts(keys), "hashes": byteas(hashes), "count": len(keys)})
 
 
-async def propose_now(tx: Tx, principal: str, rows: Sequence[NewRow]) -> list[Proposed]:
+async def propose_now(tx: Tx, principal: str, rows: Sequence[NewRow], *, task_id: int | None) -> list[Proposed]:
     return await tx.all(
         _PROPOSE_NOW,
         {
             "principal": principal,
+            "task_id": task_id,
             "keys": texts([row.key for row in rows]),
             "hashes": byteas([row.hash for row in rows]),
             "from_accounts": bigints([row.from_account for row in rows]),

@@ -17,3 +17,13 @@ class Event:
     type: str
     payload: Mapping[str, Any]
     created_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """The event as tasks see it."""
+        return {
+            "id": str(self.id),
+            "agent": self.agent,
+            "type": self.type,
+            "payload": self.payload,
+            "created_at": self.created_at.isoformat(),
+        }

@@ -19,3 +19,13 @@ select id, agent, type, payload, created_at
  where agent = %(agent)s::text and id < %(before)s::bigint
  order by id desc
  limit %(limit)s::bigint
+
+-- first --
+-- The first event of a type since some time whose payload contains something.
+select id, agent, type, payload, created_at
+  from memory.event
+ where type = %(type)s::text
+   and created_at >= %(since)s::timestamptz
+   and (%(match)s::jsonb is null or payload @> %(match)s::jsonb)
+ order by id
+ limit 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallystick import audit
+from tallystick import audit, work
 from tallystick.db import ReadTx, Tx
 from tallystick.kit import check_name
 from tallystick.memory import store
@@ -15,12 +15,30 @@ _NEWEST = 2**63 - 1
 
 
 async def publish(tx: Tx, principal: str, *, agent: str, type: str, payload: Mapping[str, Any]) -> Event:
-    """Leave a fact for other agents; it is never changed. Refuses with `Invalid` (`name_malformed`)."""
+    """Leave a fact for other agents; it is never changed. Tasks that wait for it go on: ring `work.CHANNEL` afterwards.
+
+    Refuses with `Invalid` (`name_malformed`).
+    """
     check_name(agent, "an agent's name")
     check_name(type, "an event's type")
     event = await store.publish(tx, principal=principal, agent=agent, type=type, payload=payload)
     await audit.append(tx, principal=principal, verb="events.publish", subject_kind="event", subject_id=event.id)
+    await work.wake_for_event(tx, type, event.payload, event.as_json())
     return event
+
+
+async def wait_for(tx: Tx, task_id: int, fence: int, wait: work.Wait) -> None:
+    """Park a task until there is an event such as `wait` says; the first one since the task was created may be there already.
+
+    An event that comes at the same moment is not missed. Refuses as `work.park` does.
+    """
+    assert wait.event_type is not None, "who waits for an event says of what type"
+    await work.lock_event(tx, wait.event_type)
+    await work.park(tx, task_id, fence, wait)
+    task = await work.get(tx, task_id)
+    event = await store.first(tx, type=wait.event_type, match=wait.match, since=task.created_at)
+    if event is not None:
+        await work.wake(tx, task_id, event.as_json())
 
 
 async def recent(tx: ReadTx, agent: str, limit: int = 20) -> list[Event]:

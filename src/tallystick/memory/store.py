@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from tallystick.db import Queries, ReadTx, Tx
@@ -13,6 +14,7 @@ _queries = Queries(__package__)
 _PUBLISH = _queries.bind("publish", Event)
 _PAGE = _queries.bind("page", Event)
 _PAGE_OF_AGENT = _queries.bind("page_of_agent", Event)
+_FIRST = _queries.bind("first", Event)
 
 
 async def publish(tx: Tx, *, principal: str, agent: str, type: str, payload: Mapping[str, Any]) -> Event:
@@ -24,3 +26,8 @@ async def page(tx: ReadTx, *, agent: str | None, before: int, limit: int) -> lis
     if agent is None:
         return await tx.all(_PAGE, {"before": before, "limit": limit})
     return await tx.all(_PAGE_OF_AGENT, {"agent": agent, "before": before, "limit": limit})
+
+
+async def first(tx: ReadTx, *, type: str, match: Mapping[str, Any] | None, since: datetime) -> Event | None:
+    contained = None if match is None else dumps(dict(match)).decode()
+    return await tx.one(_FIRST, {"type": type, "match": contained, "since": since})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tallystick.work.attempts import (
     beat,
-    ended_by,
+    ended_under,
     extend,
     fence_lost,
     hold_fence,
@@ -18,8 +18,9 @@ from tallystick.work.attempts import (
     record_step,
     register,
     steps,
+    wake,
     wake_due,
-    wake_for_events,
+    wake_for_event,
 )
 from tallystick.work.model import (
     CHANNEL,
@@ -59,6 +60,7 @@ from tallystick.work.service import (
     pending,
     reap,
 )
+from tallystick.work.waits import Waiting, waiting
 
 __all__ = [
     "CHANNEL",
@@ -80,6 +82,7 @@ __all__ = [
     "Step",
     "Task",
     "Wait",
+    "Waiting",
     "answer",
     "attempts",
     "beat",
@@ -90,7 +93,7 @@ __all__ = [
     "complete_from_outside",
     "configure",
     "depths",
-    "ended_by",
+    "ended_under",
     "enqueue",
     "expire",
     "extend",
@@ -115,6 +118,8 @@ __all__ = [
     "register",
     "resume",
     "steps",
+    "waiting",
+    "wake",
     "wake_due",
-    "wake_for_events",
+    "wake_for_event",
 ]

@@ -74,7 +74,7 @@ async def record_step(tx: Tx, task_id: int, fence: int, step: NewStep) -> None:
 async def park(tx: Tx, task_id: int, fence: int, wait: Wait) -> None:
     """End an attempt so that its task waits, which is not counted as an attempt; what woke it is in its steps then.
 
-    One that would wait for an event takes `lock_event(alone=True)` first, and looks whether it is there already. Refuses with
+    One that would wait for an event takes `lock_event` first, and then looks whether it is there already. Refuses with
     `Conflict` (`fence_lost`) and `Invalid` (`wait_malformed`).
     """
     check_text(wait.step, "a step's name", 200)
@@ -88,9 +88,14 @@ async def park(tx: Tx, task_id: int, fence: int, wait: Wait) -> None:
         raise fence_lost(task_id)
 
 
-async def lock_event(tx: Tx, type: str, *, alone: bool) -> None:
-    """Until the transaction ends, publishers of a type share this, and who would wait for it has it `alone`."""
-    await store.lock_event(tx, type, alone=alone)
+async def lock_event(tx: Tx, type: str) -> None:
+    """Until the transaction ends, nobody publishes an event of the type; those who have are seen, and those who will see it."""
+    await store.lock_event(tx, type)
+
+
+async def wake(tx: Tx, task_id: int, output: Any) -> None:
+    """Queue a task that is parked in this transaction again; `output` is what its wait gave."""
+    await store.wake(tx, task_id, output)
 
 
 async def wake_due(tx: Tx, *, limit: int = 1000) -> int:
@@ -98,19 +103,20 @@ async def wake_due(tx: Tx, *, limit: int = 1000) -> int:
     return await store.wake_due(tx, limit=limit)
 
 
-async def wake_for_events(tx: Tx, events: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> int:
-    """Queue the tasks that wait for such events, each given as type, payload and what the waiting step gives; how many.
+async def wake_for_event(tx: Tx, type: str, payload: Mapping[str, Any], event: Mapping[str, Any]) -> int:
+    """Queue the tasks that wait for such an event, whose steps give `event` then; how many. Ring `CHANNEL` afterwards.
 
-    To be called in the transaction that stores the events, after they were stored.
+    To be called in the transaction that stores the event, after it was stored.
     """
-    for type in sorted({type for type, _, _ in events}):
-        await lock_event(tx, type, alone=False)
-    return sum([await store.wake_for_event(tx, type, payload, event) for type, payload, event in events])
+    return await store.wake_for_event(tx, type, payload, event)
 
 
-async def ended_by(tx: ReadTx, task_id: int) -> int | None:
-    """The fence that ended a task; `None` while it has not ended. So one whose commit was in doubt learns what became of it."""
-    return await store.ended_by(tx, task_id)
+async def ended_under(tx: ReadTx, attempts: Sequence[Fence], ended: Sequence[str]) -> list[bool]:
+    """For each attempt, whether its own fence ended it in that way: `done`, `failed`, or as `Failure.ended` says.
+
+    So one whose commit was in doubt learns what became of it.
+    """
+    return await store.ended_under(tx, attempts, ended)
 
 
 async def record_refusal(tx: Tx, task_id: int, worker: str, codes: Sequence[str]) -> None:

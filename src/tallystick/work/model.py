@@ -85,7 +85,7 @@ class Task:
 class Claimed:
     """An attempt that the caller holds: `fence` is what finishes the task, at the latest by `deadline_at`.
 
-    `attempts` counts this one.
+    `attempts` counts this one; it may take `timeout_s` in all.
     """
 
     task_id: int
@@ -95,6 +95,7 @@ class Claimed:
     payload: Mapping[str, Any]
     attempts: int
     deadline_at: datetime
+    timeout_s: int
 
 
 @dataclass(frozen=True, slots=True)

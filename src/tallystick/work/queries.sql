@@ -18,13 +18,13 @@ select u.id
 
 -- claim --
 -- Begin attempts of the first queued tasks of some agents; see repeatable/30_claim.sql.
-select task_id, fence, agent, type, payload, attempts, deadline_at
+select task_id, fence, agent, type, payload, attempts, deadline_at, timeout_s
   from work.claim(%(agents)s::text[], %(types)s::text[], %(worker)s::text, %(worker_id)s::bigint, %(limit)s::bigint,
                   %(lease_s)s::integer)
 
 -- claim_these --
 -- Begin attempts of certain tasks, as far as they are queued and nobody else has them in hand.
-select task_id, fence, agent, type, payload, attempts, deadline_at
+select task_id, fence, agent, type, payload, attempts, deadline_at, timeout_s
   from work.claim_these(%(task_ids)s::bigint[], %(worker)s::text, %(lease_s)s::integer)
 
 -- finish --
@@ -35,6 +35,18 @@ select work.finish(%(task_ids)s::bigint[], %(fences)s::bigint[], %(states)s::tex
 -- fail --
 -- End attempts that came to nothing; for each given one what became of it.
 select work.fail(%(task_ids)s::bigint[], %(fences)s::bigint[], %(ended)s::text[], %(errors)s::text[], %(retry_s)s::real[]) as became
+
+-- ended_under --
+-- For each given attempt, whether its own fence is what ended it, and in that way: the answer of a call whose answer was lost.
+select case when u.ended in ('done', 'failed')
+            then exists (select from work.outcome o where o.task_id = u.task_id and o.fence = u.fence and o.state = u.ended)
+            else exists (select from work.attempt a where a.task_id = u.task_id and a.fence = u.fence and a.ended = u.ended) end as held
+  from unnest(%(task_ids)s::bigint[], %(fences)s::bigint[], %(ended)s::text[]) with ordinality as u (task_id, fence, ended, ord)
+ order by u.ord
+
+-- wake --
+-- Queue a parked task again, with what its wait gave.
+select work.wake(array[%(task_id)s::bigint], array[%(output)s::jsonb]) is null as woken
 
 -- report --
 -- End a queued task on the word of an outside worker; whether it was queued.
@@ -98,8 +110,8 @@ select a.fence, a.ended, a.error, a.worker, a.started_at, a.ended_at
  limit %(limit)s::bigint
 
 -- lock_event --
--- Keep waits for a type of event and its publishers apart.
-select work.lock_event(%(type)s::text, %(alone)s::boolean) is null as locked
+-- Keep publishers of a type of event away until the transaction ends.
+select work.lock_event(%(type)s::text) is null as locked
 
 -- park --
 -- End an attempt so that its task waits; false where the fence does not hold.
@@ -172,12 +184,6 @@ select case when o.task_id is not null then o.state
   left join work.dead d on d.task_id = t.id
   left join work.outcome o on o.task_id = t.id
  where t.id = %(task_id)s::bigint
-
--- ended_by --
--- The fence that a task ended under, where it has.
-select o.fence
-  from work.outcome o
- where o.task_id = %(task_id)s::bigint
 
 -- get --
 -- A task as it stands.

@@ -87,8 +87,8 @@ async def claim_these(tx: Tx, task_ids: Sequence[int], *, worker: str, lease_s: 
 async def finish(tx: Tx, finishes: Sequence[Finish], worker: str) -> list[bool]:
     """End tasks for good; for each, in order, whether its attempt held its fence. One that does not hold it changes nothing.
 
-    Where effects were made for a task in this transaction and the answer is false, the caller must roll back. Refuses with
-    `Invalid` (`outcome_malformed`) a failure without an error and a success with one.
+    It is one statement, whole by itself. Where effects were made for a task in this transaction and the answer is false, the caller
+    must roll back. Refuses with `Invalid` (`outcome_malformed`) a failure without an error and a success with one.
     """
     if not finishes:
         return []
@@ -98,14 +98,7 @@ async def finish(tx: Tx, finishes: Sequence[Finish], worker: str) -> list[bool]:
             raise Invalid("outcome_malformed", "a task that failed has an error, and one that is done has none")
         if each.error is not None:
             check_text(each.error, "the error", _MAX_ERROR)
-    held = await store.finish(tx, finishes, worker)
-    ended = [[each.task_id, each.state] for each, ok in zip(finishes, held, strict=True) if ok]
-    if ended:
-        await audit.append(
-            tx, principal=worker, verb="tasks.finish", subject_kind="task", subject_id=finishes[held.index(True)].task_id,
-            detail={"tasks": ended},
-        )  # fmt: skip
-    return held
+    return await store.finish(tx, finishes, worker)
 
 
 async def fail(tx: Tx, failures: Sequence[Failure], worker: str) -> list[Became]:

@@ -58,7 +58,8 @@ _BRAKE_ON = _queries.bind("brake_on", bool)
 _BRAKE_OFF = _queries.bind("brake_off", bool)
 _BRAKES = _queries.bind("brakes", Brake)
 _STANDING = _queries.bind("standing", Standing)
-_ENDED_BY = _queries.bind("ended_by", int)
+_ENDED_UNDER = _queries.bind("ended_under", bool)
+_WAKE = _queries.bind("wake", bool)
 _GET = _queries.bind("get", Task)
 _GET_MANY = _queries.bind("get_many", Task)
 _QUEUES = _queries.bind("queues", int)
@@ -209,8 +210,12 @@ async def attempts(tx: ReadTx, task_id: int, *, limit: int) -> list[Attempt]:
     return await tx.all(_ATTEMPTS, {"task_id": task_id, "limit": limit})
 
 
-async def lock_event(tx: Tx, type: str, *, alone: bool) -> None:
-    await tx.single(_LOCK_EVENT, {"type": type, "alone": alone})
+async def lock_event(tx: Tx, type: str) -> None:
+    await tx.single(_LOCK_EVENT, {"type": type})
+
+
+async def wake(tx: Tx, task_id: int, output: Any) -> None:
+    await tx.single(_WAKE, {"task_id": task_id, "output": _json(output)})
 
 
 async def park(tx: Tx, task_id: int, fence: int, wait: Wait) -> bool:
@@ -275,8 +280,15 @@ async def standing(tx: ReadTx, task_id: int, *, state: str, result: Any, error: 
     return await tx.one(_STANDING, {"task_id": task_id, "state": state, "result": _json(result), "error": error})
 
 
-async def ended_by(tx: ReadTx, task_id: int) -> int | None:
-    return await tx.one(_ENDED_BY, {"task_id": task_id})
+async def ended_under(tx: ReadTx, attempts: Sequence[Fence], ended: Sequence[str]) -> list[bool]:
+    return await tx.all(
+        _ENDED_UNDER,
+        {
+            "task_ids": [attempt.task_id for attempt in attempts],
+            "fences": [attempt.fence for attempt in attempts],
+            "ended": list(ended),
+        },
+    )
 
 
 async def get(tx: ReadTx, task_id: int) -> Task | None:

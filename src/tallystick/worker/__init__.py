@@ -1,5 +1,7 @@
 """The process that runs agents."""
 
+from tallystick.worker.backend import DatabaseBackend
+from tallystick.worker.sweeper import Sweeper
 from tallystick.worker.worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["DatabaseBackend", "Sweeper", "Worker"]

@@ -8,20 +8,19 @@ import os
 import random
 import re
 import socket
-import time
 import traceback
 from collections.abc import Sequence
 
-from tallystick import ledger, work
+from tallystick import work
 from tallystick.agents import BuiltInAgent, built_in
 from tallystick.db import Database, Tx, listen
 from tallystick.kit import TallystickError, Unavailable
+from tallystick.worker.sweeper import Sweeper
 
 _log = logging.getLogger(__name__)
 _BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
 _LEASE_S = 60
-_EXPIRED_AT_ONCE = 1000
 _AWAY = frozenset({"database_unavailable", "database_busy"})
 
 
@@ -47,7 +46,7 @@ class Worker:
         self._poll_s = poll_s
         self._batch = batch
         self._name = name or _default_name()
-        self._swept_at = float("-inf")
+        self._sweeper = Sweeper(database, self._name, every_s=poll_s)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then end the transaction in hand and return. A lost database is waited for, never fatal."""
@@ -69,30 +68,13 @@ class Worker:
 
     async def round(self, stop: asyncio.Event) -> bool:
         """Take back and free what expired, then one batch of each agent, until `stop` is set; whether any task was found."""
-        await self._sweep()
+        await self._sweeper.sweep_if_due()
         busy = False
         for agent in self._agents:
             if stop.is_set():
                 break
             busy = await self._batch_of(agent, stop) or busy
         return busy
-
-    async def _sweep(self) -> None:
-        if time.monotonic() - self._swept_at < self._poll_s:
-            return
-        reaped = await self._database.retrying(work.reap)
-        await self._database.retrying(work.expire)
-        await self._database.retrying(work.wake_due)
-        expired = await self._database.retrying(self._expire_holds)
-        # Where there was as much to do as one sweep does, the next round sweeps again.
-        if expired < _EXPIRED_AT_ONCE:
-            self._swept_at = time.monotonic()
-        if reaped:
-            _log.warning("took back %d tasks whose worker was lost or too slow", len(reaped))
-
-    async def _expire_holds(self, tx: Tx) -> int:
-        """Free what holds bound whose time is over by the database's clock; any number of workers may do so at once."""
-        return await ledger.expire_on_record(tx, self._name, limit=_EXPIRED_AT_ONCE)
 
     async def _batch_of(self, agent: BuiltInAgent, stop: asyncio.Event) -> bool:
         claimed: list[work.Claimed] = []

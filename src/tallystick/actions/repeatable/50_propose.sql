@@ -1,13 +1,15 @@
 -- actions.propose_now: carry out transfers of one principal: keys, postings, the transfers themselves and the audit event, in
 -- one call, so that a batch costs one round trip.
 --
--- The arrays run in parallel, one element a transfer; accounts exist and hold p_asset, amounts are in minor units. The answer
+-- p_task is the task under which they are proposed, or null. The arrays run in parallel, one element a transfer; accounts exist and hold p_asset, amounts are in minor units. The answer
 -- has one row an element, in order: state as db.claim says (fresh, replay, reused), and for a fresh one what became of it:
 -- its journal, or the refusal of the business.
 --
 -- Locks, in the order of the house: those of db.claim, and after them those of ledger.post.
+drop function if exists actions.propose_now(text, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]);
 create or replace function actions.propose_now(
     p_principal   text,
+    p_task        bigint,
     p_key         text[],
     p_hash        bytea[],
     p_from        bigint[],
@@ -50,13 +52,14 @@ begin
                            cross join lateral (values (u.debit, -u.amount), (u.credit, u.amount)) as v (account_id, amount)) as e) as e
          cross join lateral ledger.post(
                   null, null, array_fill('transfer'::text, array[v_count]), a.ids, array_fill(p_principal, array[v_count]),
-                  null, null, null, null, null, null, null, null, e.journals, e.accounts, e.amounts, null, null, null, null, false) as p;
+                  null, array_fill(p_task, array[v_count]), null, null, null, null, null, null, e.journals, e.accounts, e.amounts, null, null, null, null, false) as p;
 
         v_now := clock_timestamp();
         insert into actions.transfer
-               (id, principal, from_account, to_account, amount, asset, description, settle, status, journal_id, reason, created_at, settled_at)
+               (id, principal, from_account, to_account, amount, asset, description, settle, task_id, status, journal_id, reason, created_at,
+                settled_at)
         select v_id[f.place], p_principal, p_from[f.place], p_to[f.place], p_amount[f.place], p_asset[f.place], p_description[f.place],
-               'now', case when f.reason is null then 'posted' else 'failed' end, f.journal_id, f.reason, v_now, v_now
+               'now', p_task, case when f.reason is null then 'posted' else 'failed' end, f.journal_id, f.reason, v_now, v_now
           from unnest(v_fresh, v_journal, v_reason) as f (place, journal_id, reason);
         perform audit.append(
             p_principal, 'transfers.propose', 'transfer', v_id[v_fresh[1]],
@@ -73,5 +76,5 @@ begin
      order by u.ord;
 end
 $$;
-revoke all on function actions.propose_now(text, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]) from public;
-grant execute on function actions.propose_now(text, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]) to tallystick_app;
+revoke all on function actions.propose_now(text, bigint, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]) from public;
+grant execute on function actions.propose_now(text, bigint, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]) to tallystick_app;

@@ -13,6 +13,7 @@ create table memory.event (
     constraint payload_is_an_object check (jsonb_typeof(payload) = 'object')
 );
 create index event_by_agent on memory.event (agent, id);
+create index event_by_type on memory.event (type, id);
 
 create trigger event_is_a_fact before update or delete or truncate on memory.event
     for each statement execute function db.refuse_change();

@@ -5,7 +5,8 @@
 -- serves costs nothing. The planner would not always see that: it guesses from statistics, and a queue was empty when they were
 -- taken or is now. So it is told here what not to do.
 create or replace function work.take(p_queues integer[], p_worker text, p_worker_id bigint, p_limit bigint, p_lease_s integer)
-returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz)
+returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz,
+               timeout_s integer)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -48,7 +49,7 @@ begin
           join work.queue q on q.id = t.queue
         returning task_id, fence, queue, priority, attempts, deadline_at, lease_until
     )
-    select r.task_id, r.fence, q.agent, q.type, t.payload, r.attempts::integer, least(r.deadline_at, r.lease_until)
+    select r.task_id, r.fence, q.agent, q.type, t.payload, r.attempts::integer, least(r.deadline_at, r.lease_until), q.timeout_s
       from running r
       join work.task t on t.id = r.task_id
       join work.queue q on q.id = r.queue
@@ -61,7 +62,8 @@ $$;
 -- without one, each attempt has a lease of its own, of p_lease_s seconds.
 create or replace function work.claim(
     p_agents text[], p_types text[], p_worker text, p_worker_id bigint, p_limit bigint, p_lease_s integer
-) returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz)
+) returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz,
+               timeout_s integer)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -129,7 +131,8 @@ $$;
 
 -- work.claim_these: begin attempts of certain tasks, as far as they are queued and nobody else has them in hand, in id order.
 create or replace function work.claim_these(p_tasks bigint[], p_worker text, p_lease_s integer)
-returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz)
+returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz,
+               timeout_s integer)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -159,7 +162,7 @@ begin
           join work.queue q on q.id = t.queue
         returning task_id, fence, queue, attempts, deadline_at, lease_until
     )
-    select r.task_id, r.fence, q.agent, q.type, t.payload, r.attempts::integer, least(r.deadline_at, r.lease_until)
+    select r.task_id, r.fence, q.agent, q.type, t.payload, r.attempts::integer, least(r.deadline_at, r.lease_until), q.timeout_s
       from running r
       join work.task t on t.id = r.task_id
       join work.queue q on q.id = r.queue

@@ -1,4 +1,5 @@
--- work.finish: end attempts whose fence still holds, done or failed for good; for each given one, in order, whether it did hold. Runs
+-- work.finish: end attempts whose fence still holds, done or failed for good, with one audit event; for each given one, in order,
+-- whether it did hold, so that a batch is one statement, which is a transaction by itself where it stands alone. Runs
 -- are locked in id order. An attempt that is given twice ends once, by the first. Each run is looked up by its key, and a locked row
 -- is still where it was read, so that dead rows cost nothing.
 create or replace function work.finish(
@@ -47,6 +48,13 @@ begin
       from given g
       left join gone o on o.task_id = g.task_id and o.fence = g.fence and g.first;
     perform work.ended(v_extras, v_done, v_not);
+    if v_done is not null or v_not is not null then
+        perform audit.append(
+            p_worker, 'tasks.finish', 'task', coalesce(v_done[1], v_not[1]),
+            (select jsonb_build_object('tasks', jsonb_agg(jsonb_build_array(u.task_id, u.state) order by u.ord))
+               from unnest(p_task, p_state, v_held) with ordinality as u (task_id, state, held, ord)
+              where u.held));
+    end if;
     return v_held;
 end
 $$;

@@ -33,19 +33,15 @@ begin
 end
 $$;
 
--- work.lock_event: publishers of a type of event share this lock, and who would wait for one has it alone; so that of an event and a
+-- work.lock_event: who would wait for a type of event holds this lock alone, and its publishers share it; so that of an event and a
 -- wait that come at the same moment, one sees the other.
-create or replace function work.lock_event(p_type text, p_alone boolean) returns void
+create or replace function work.lock_event(p_type text) returns void
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if p_alone then
-        perform pg_advisory_xact_lock(7331022, hashtext(p_type));
-    else
-        perform pg_advisory_xact_lock_shared(7331022, hashtext(p_type));
-    end if;
+    perform pg_advisory_xact_lock(7331022, hashtext(p_type));
 end
 $$;
 
@@ -132,8 +128,8 @@ begin
 end
 $$;
 
--- work.wake_for_event: queue the tasks that wait for such an event, which is what their wait gives; how many. The caller shares the
--- event's lock.
+-- work.wake_for_event: queue the tasks that wait for such an event, which is what their wait gives; how many. Called after
+-- the event was stored, in its transaction; the lock makes every wait that does not see the event visible here.
 create or replace function work.wake_for_event(p_type text, p_payload jsonb, p_event jsonb) returns bigint
 language plpgsql
 security definer
@@ -143,6 +139,7 @@ as $$
 declare
     v_tasks bigint[];
 begin
+    perform pg_advisory_xact_lock_shared(7331022, hashtext(p_type));
     select array_agg(w.task_id) into v_tasks
       from (select w.task_id from work.wait w
              where w.event_type = p_type and (w.match is null or p_payload @> w.match)

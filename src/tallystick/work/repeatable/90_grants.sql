@@ -12,7 +12,7 @@ grant execute on function
     work.register(text, integer), work.beat(bigint, integer), work.leave(bigint), work.extend(bigint, bigint, integer),
     work.reap(bigint), work.expire(bigint), work.hold(bigint, bigint),
     work.record(bigint, bigint, text, text, integer, text, bytea, jsonb, text, jsonb, bigint),
-    work.lock_event(text, boolean),
+    work.lock_event(text), work.wake(bigint[], jsonb[]),
     work.park(bigint, bigint, text, text, bytea, timestamptz, double precision, text, jsonb, jsonb),
     work.wake_due(bigint), work.wake_for_event(text, jsonb, jsonb), work.answer(bigint, text, jsonb),
     work.cancel(bigint, text, text), work.put_back(bigint),

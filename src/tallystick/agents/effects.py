@@ -1,0 +1,89 @@
+"""What agents do to the bank at the end of a task: its effects and its end, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from tallystick import actions, memory, sdk, work
+from tallystick.db import Tx
+from tallystick.kit import TallystickError, Unavailable
+
+Kind = TypeVar("Kind")
+
+
+class Refused(Exception):
+    """Effects were refused, and the transaction is to be rolled back. `codes` are the reasons, in the order of the effects."""
+
+    def __init__(self, codes: Sequence[str], detail: str) -> None:
+        super().__init__(f"{', '.join(codes)}: {detail}")
+        self.codes = tuple(codes)
+        self.detail = detail
+
+
+async def carry_out(
+    tx: Tx, *, principal: str, worker: str, agent: str, attempt: work.Fence, completion: sdk.Completion
+) -> None:
+    """Carry out the effects of an attempt for `principal`, and end its task as done.
+
+    The fence is asserted first, so that nothing is made in vain, and last, when the task ends: no fence, no commit. Raises
+    `Refused` where any effect is refused, and `Conflict` (`fence_lost`); the caller rolls back then. Ring `work.CHANNEL`
+    after the commit.
+    """
+    await work.hold_fence(tx, attempt.task_id, attempt.fence)
+    refused: list[tuple[int, str, str]] = []
+    effects = list(enumerate(completion.effects))
+    transfers = [(place, effect) for place, effect in effects if isinstance(effect, sdk.Transfer)]
+    if transfers:
+        answers = await actions.propose(tx, principal, [_transfer(effect) for _, effect in transfers], task_id=attempt.task_id)
+        for (place, _), answer in zip(transfers, answers, strict=True):
+            if isinstance(answer, TallystickError):
+                refused.append((place, answer.code, answer.detail))
+            elif answer.reason is not None:
+                refused.append((place, answer.reason, "the transfer was refused"))
+    for place, effect in effects:
+        try:
+            if isinstance(effect, sdk.Publish):
+                await memory.publish(tx, principal, agent=agent, type=effect.type, payload=effect.payload)
+            elif isinstance(effect, sdk.Enqueue):
+                await work.enqueue(tx, principal, [_task(effect)])
+        except TallystickError as error:
+            if isinstance(error, Unavailable):
+                raise
+            refused.append((place, error.code, error.detail))
+    if refused:
+        refused.sort()
+        raise Refused([code for _, code, _ in refused], refused[0][2])
+    finish = work.Finish(attempt.task_id, attempt.fence, "done", completion.result)
+    (held,) = await work.finish(tx, [finish], worker)
+    if not held:
+        raise work.fence_lost(attempt.task_id)
+
+
+async def park(tx: Tx, attempt: work.Fence, wait: work.Wait) -> None:
+    """End an attempt so that its task waits. Refuses as `work.park` does."""
+    if wait.kind == "event":
+        await memory.wait_for(tx, attempt.task_id, attempt.fence, wait)
+    else:
+        await work.park(tx, attempt.task_id, attempt.fence, wait)
+
+
+def _transfer(effect: sdk.Transfer) -> actions.NewTransfer:
+    return actions.NewTransfer(
+        effect.from_account, effect.to_account, effect.amount, effect.currency, description=effect.description
+    )
+
+
+def _task(effect: sdk.Enqueue) -> work.NewTask:
+    return work.NewTask(
+        effect.agent,
+        effect.type,
+        effect.payload,
+        priority=effect.priority,
+        run_at=effect.run_at,
+        deadline_at=effect.deadline_at,
+        key=effect.key,
+        order_key=effect.order_key,
+        after=effect.after,
+        max_attempts=effect.max_attempts,
+    )

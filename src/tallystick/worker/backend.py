@@ -1,0 +1,338 @@
+"""The database as the place where an agent's tasks are kept: what the sdk asks for, by the verbs of the rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
+
+from tallystick import agents, sdk, work
+from tallystick.db import Bell, Database, DatabaseSettings, Tx, listen
+from tallystick.kit import Conflict, Unavailable
+from tallystick.worker.lease import Lease
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 1.0
+T = TypeVar("T")
+
+
+class DatabaseBackend:
+    """Tasks in the database, for runners beside it; see `sdk.Backend` for what each method promises.
+
+    `lease_s` is how long tasks stay with a worker that was killed, and how long a worker may be without the database before its
+    attempts end. `name` appears in the record. `poll_s` is how long a task may wait when the bell that announces it is lost.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: DatabaseSettings | None = None,
+        *,
+        name: str,
+        lease_s: int = 30,
+        poll_s: float = _LOOK_S,
+    ) -> None:
+        self._database = database
+        self._name = name
+        self._poll_s = poll_s
+        self._bell = Bell(database, work.CHANNEL)
+        self._types: dict[str, list[str]] = {}
+        self._handed: dict[int, float] = {}
+        self._newest = 0
+        self._news: asyncio.Queue[sdk.Lost] = asyncio.Queue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lease = Lease(database.url, settings, name=name, lease_s=lease_s, held=self._on_held, lost=self._on_lost)
+        self._woken: asyncio.Event | None = None
+        self._around = AsyncExitStack()
+        self._claiming: set[asyncio.Task[Sequence[sdk.Attempt]]] = set()
+
+    async def open(self, queues: Sequence[sdk.Queue]) -> None:
+        """Make the queues known, begin the lease and listen for the bell."""
+        async with _answered():
+            self._loop = asyncio.get_running_loop()
+            self._types = {}
+            async with self._database.write() as tx:
+                for queue in queues:
+                    self._types.setdefault(queue.agent, []).append(queue.type)
+                    await work.configure(
+                        tx,
+                        queue.agent,
+                        queue.type,
+                        max_attempts=queue.max_attempts,
+                        max_crashes=queue.max_crashes,
+                        timeout_s=queue.timeout_s,
+                        backoff_s=queue.backoff_s,
+                        max_backoff_s=queue.max_backoff_s,
+                    )
+            await self._lease.open()
+            self._woken = await self._around.enter_async_context(listen(self._database, work.CHANNEL))
+            await self._around.enter_async_context(_running(self._bell.run()))
+
+    async def claim(self, limit: int, wait_s: float) -> Sequence[sdk.Attempt]:
+        """Begin attempts; where there are no tasks, wait for the bell, or look again after `poll_s`."""
+        assert self._woken is not None, "open comes before claim"
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        while True:
+            self._woken.clear()
+            # A claim whose caller is cancelled goes on; what it got goes back when the lease ends.
+            task = loop.create_task(self._claim(limit))
+            self._claiming.add(task)
+            task.add_done_callback(self._claiming.discard)
+            attempts = await asyncio.shield(task)
+            left = until - loop.time()
+            if attempts or left <= 0:
+                return attempts
+            await _wait_for(self._woken, min(left, self._poll_s))
+            if loop.time() >= until:
+                return ()
+
+    async def settle(self, ends: Sequence[sdk.End]) -> Sequence[bool]:
+        """End attempts, many in a statement."""
+        finishes = [(place, _finish(end)) for place, end in enumerate(ends) if _is_final(end)]
+        failures = [(place, _failure(end)) for place, end in enumerate(ends) if not _is_final(end)]
+        held = [False] * len(ends)
+        async with _answered():
+            if finishes:
+                batch = [finish for _, finish in finishes]
+                done = await self._database.retrying(lambda tx: work.finish(tx, batch, self._name), one_statement=True)
+                for (place, _), holds in zip(finishes, done, strict=True):
+                    held[place] = holds
+            if failures:
+                became = await self._database.retrying(
+                    lambda tx: work.fail(tx, [failure for _, failure in failures], self._name)
+                )
+                for (place, _), what in zip(failures, became, strict=True):
+                    held[place] = what != "lost"
+            await self._recognize(ends, held)
+        for end in ends:
+            self._handed.pop(end.attempt.fence, None)
+        return held
+
+    async def steps(self, attempt: sdk.Attempt) -> Sequence[sdk.StepRecord]:
+        """All that is recorded of the steps of the task."""
+        async with _answered(), self._database.read() as tx:
+            return [_step_record(step) for step in await work.steps(tx, attempt.task_id)]
+
+    async def record(self, attempt: sdk.Attempt, step: sdk.StepRecord) -> None:
+        """Record a try of a step, or that it is meant."""
+        new = work.NewStep(
+            step.name,
+            step.kind,
+            step.state,
+            step.input_hash,
+            step.try_no,
+            step.output,
+            step.error,
+            step.detail,
+            step.took_ms,
+        )
+        async with _answered():
+            try:
+                await self._database.retrying(lambda tx: work.record_step(tx, attempt.task_id, attempt.fence, new))
+            except Conflict as refusal:
+                # Written once under its fence: an earlier call of ours has done it, and its answer was lost.
+                if refusal.code != "already_exists":
+                    raise
+
+    async def intend(self, attempt: sdk.Attempt, step: sdk.StepRecord) -> None:
+        """Record that a call to the outside is about to be sent."""
+        await self.record(attempt, step)
+
+    async def park(self, attempt: sdk.Attempt, wait: sdk.Wait) -> None:
+        """End the attempt and let its task wait."""
+        waits = work.Wait(
+            wait.kind, wait.step, wait.input_hash, wait.wake_at, wait.in_s, wait.event_type, wait.match, wait.question
+        )
+        async with _answered():
+            await self._database.retrying(lambda tx: agents.park(tx, _fence(attempt), waits))
+        self._handed.pop(attempt.fence, None)
+
+    async def finish(self, attempt: sdk.Attempt, completion: sdk.Completion) -> None:
+        """Carry out the effects and end the task, in one transaction."""
+        fence = _fence(attempt)
+
+        async def carry_out(tx: Tx) -> None:
+            await agents.carry_out(
+                tx, principal=attempt.agent, worker=self._name, agent=attempt.agent, attempt=fence, completion=completion
+            )
+
+        async with _answered():
+            try:
+                await self._database.retrying(carry_out)
+            except agents.Refused as refusal:
+                codes = refusal.codes
+                await self._database.retrying(lambda tx: work.record_refusal(tx, attempt.task_id, self._name, codes))
+                raise sdk.EffectRefused(codes, refusal.detail) from None
+            except Conflict as refusal:
+                if refusal.code != "fence_lost" or not await self._ended((fence, "done")):
+                    raise
+        self._handed.pop(attempt.fence, None)
+        self._bell.ring()
+
+    async def lost(self) -> sdk.Lost:
+        """Wait for attempts that the database no longer counts as ours."""
+        return await self._news.get()
+
+    async def close(self) -> None:
+        """End the lease; what is still held goes back to its queue."""
+        await asyncio.gather(*self._claiming, return_exceptions=True)
+        await self._lease.close()
+        await self._around.aclose()
+        worker_id = self._lease.worker_id
+        if worker_id is not None:
+            async with _answered():
+                await self._database.retrying(lambda tx: work.leave(tx, worker_id))
+        self._handed.clear()
+
+    async def _claim(self, limit: int) -> Sequence[sdk.Attempt]:
+        worker_id = self._lease.worker_id
+        if worker_id is None:
+            raise sdk.BackendAway("there is no lease at this moment")
+        attempts: list[sdk.Attempt] = []
+        async with _answered():
+            for agent, types in self._types.items():
+                room = limit - len(attempts)
+                if room > 0:
+                    claimed = await self._database.retrying(
+                        lambda tx, agent=agent, types=types, room=room: work.claim(  # type: ignore[misc]
+                            tx, agents=[agent], types=types, worker=self._name, worker_id=worker_id, limit=room
+                        ),
+                        one_statement=True,
+                    )
+                    attempts += [_attempt(each) for each in claimed]
+        now = time.monotonic()
+        for attempt in attempts:
+            self._handed[attempt.fence] = now
+            self._newest = max(self._newest, attempt.fence)
+        return attempts
+
+    async def _recognize(self, ends: Sequence[sdk.End], held: list[bool]) -> None:
+        """An end that did not hold may be one whose answer was lost: then its own fence has ended the task, in that way."""
+        missing = [place for place, holds in enumerate(held) if not holds]
+        if not missing:
+            return
+        async with self._database.read() as tx:
+            ours = await work.ended_under(
+                tx, [_fence(ends[place].attempt) for place in missing], [_ended(ends[place]) for place in missing]
+            )
+        for place, holds in zip(missing, ours, strict=True):
+            held[place] = holds
+
+    async def _ended(self, *attempts: tuple[work.Fence, str]) -> bool:
+        async with self._database.read() as tx:
+            return all(await work.ended_under(tx, [fence for fence, _ in attempts], [ended for _, ended in attempts]))
+
+    def _on_held(self, fences: frozenset[int], asked_at: float) -> None:
+        self._tell(lambda: self._missing(fences, asked_at))
+
+    def _on_lost(self) -> None:
+        self._tell(self._all)
+
+    def _tell(self, news: Callable[[], None]) -> None:
+        assert self._loop is not None, "a lease begins with open"
+        try:
+            self._loop.call_soon_threadsafe(news)
+        except RuntimeError:
+            _log.debug("the loop is closed, so nobody is left to be told of lost attempts")
+
+    def _missing(self, fences: frozenset[int], asked_at: float) -> None:
+        # What was claimed while the database was asked is not in its answer.
+        lost = [fence for fence, since in self._handed.items() if since < asked_at and fence not in fences]
+        self._forget(lost)
+
+    def _all(self) -> None:
+        self._forget(list(self._handed))
+
+    def _forget(self, lost: Sequence[int]) -> None:
+        for fence in lost:
+            del self._handed[fence]
+        if lost:
+            self._news.put_nowait(sdk.Lost(frozenset(lost)))
+
+
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Errors as the sdk knows them."""
+    try:
+        yield
+    except Unavailable as error:
+        raise sdk.BackendAway(str(error)) from error
+    except Conflict as error:
+        if error.code == "fence_lost":
+            raise sdk.FenceLost(error.detail) from None
+        if error.code == "lease_lost":
+            raise sdk.BackendAway(str(error)) from None
+        raise
+
+
+@asynccontextmanager
+async def _running(work_: Awaitable[None]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(work_)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def _fence(attempt: sdk.Attempt) -> work.Fence:
+    return work.Fence(attempt.task_id, attempt.fence)
+
+
+def _attempt(claimed: work.Claimed) -> sdk.Attempt:
+    return sdk.Attempt(
+        claimed.task_id, claimed.fence, claimed.agent, claimed.type, claimed.payload, claimed.attempts, claimed.timeout_s
+    )
+
+
+def _is_final(end: sdk.End) -> bool:
+    return isinstance(end, sdk.Done) or (isinstance(end, sdk.Failed) and end.final)
+
+
+def _finish(end: sdk.End) -> work.Finish:
+    attempt = end.attempt
+    if isinstance(end, sdk.Done):
+        return work.Finish(attempt.task_id, attempt.fence, "done", end.result)
+    assert isinstance(end, sdk.Failed)
+    return work.Finish(attempt.task_id, attempt.fence, "failed", error=end.error)
+
+
+def _failure(end: sdk.End) -> work.Failure:
+    attempt = end.attempt
+    if isinstance(end, sdk.Returned):
+        return work.Failure(attempt.task_id, attempt.fence, end.reason, "returned")
+    assert isinstance(end, sdk.Failed)
+    return work.Failure(attempt.task_id, attempt.fence, end.error, end.kind, end.retry_in_s)
+
+
+def _ended(end: sdk.End) -> str:
+    if isinstance(end, sdk.Done):
+        return "done"
+    if isinstance(end, sdk.Returned):
+        return "returned"
+    return "failed" if end.final else end.kind
+
+
+def _step_record(step: work.Step) -> sdk.StepRecord:
+    return sdk.StepRecord(
+        step.name,
+        step.kind,  # type: ignore[arg-type]
+        step.state,  # type: ignore[arg-type]
+        step.input_hash,
+        step.attempt,
+        step.output,
+        step.error,
+        step.detail,
+    )

@@ -1,0 +1,80 @@
+"""What any worker does for all, every now and then: take back, wake, expire, fire."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+
+from tallystick import ledger, work
+from tallystick.db import Bell, Database, Tx
+from tallystick.kit import Unavailable
+
+_log = logging.getLogger(__name__)
+_AT_ONCE = 1000
+
+
+class Sweeper:
+    """Moves on what the clock moves: attempts whose worker is lost or too slow, tasks whose time or deadline has come, holds.
+
+    Any number of sweepers may run at once. `every_s` is how late any of it may be; `name` appears in the record.
+    """
+
+    def __init__(self, database: Database, name: str, *, every_s: float = 1.0) -> None:
+        self._database = database
+        self._name = name
+        self._every_s = every_s
+        self._bell = Bell(database, work.CHANNEL)
+        self._swept_at = float("-inf")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sweep until `stop` is set. A lost database is waited for."""
+        ringing = asyncio.create_task(self._bell.run(), name="bell of the sweeper")
+        try:
+            while not stop.is_set():
+                try:
+                    if await self.sweep():
+                        self._bell.ring()
+                except Unavailable as error:
+                    _log.warning("%s could not sweep: %s", self._name, error)
+                # Sweepers that were started together do not stay together.
+                await _sleep(stop, self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        finally:
+            ringing.cancel()
+            await asyncio.gather(ringing, return_exceptions=True)
+
+    async def sweep_if_due(self) -> bool:
+        """Sweep, unless that was done a moment ago; whether any task was queued."""
+        if time.monotonic() - self._swept_at < self._every_s:
+            return False
+        return await self.sweep()
+
+    async def sweep(self) -> bool:
+        """Do all that is due now; whether any task was queued by it."""
+        retrying = self._database.retrying
+        reaped = await retrying(work.reap)
+        expired = await retrying(work.expire)
+        woken = 0
+        while (more := await retrying(work.wake_due, one_statement=True)) > 0:
+            woken += more
+            if more < _AT_ONCE:
+                break
+        while await retrying(self._expire_holds) >= _AT_ONCE:
+            pass
+        self._swept_at = time.monotonic()
+        if reaped:
+            _log.warning("took back %d tasks whose worker was lost or too slow", len(reaped))
+        return bool(reaped or expired or woken)
+
+    async def _expire_holds(self, tx: Tx) -> int:
+        """Free what holds bound whose time is over by the database's clock."""
+        return await ledger.expire_on_record(tx, self._name, limit=_AT_ONCE)
+
+
+async def _sleep(stop: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await stop.wait()
+    except TimeoutError:
+        pass

@@ -1,5 +1,16 @@
-"""What an agent's author writes with. It imports nothing else of Tallystick, and does no I/O of its own."""
+"""What an agent's author writes with, and the runner that runs it. It imports nothing else of Tallystick.
 
+    agent = Agent("risk-agent", version="2026-11-20")
+
+    @agent.task("fraud.screen", max_attempts=5, timeout_s=30)
+    async def screen(task: Task[TransferRef]) -> Verdict:
+        score = await task.step("score", score_of, task.payload)
+        ...
+
+Where tasks are kept is behind `Backend`; a worker has one beside the database, the client one over HTTP.
+"""
+
+from tallystick.sdk.agent import Agent, TaskType
 from tallystick.sdk.backend import (
     TIMED_OUT,
     Attempt,
@@ -21,11 +32,14 @@ from tallystick.sdk.backend import (
     Wait,
     WaitKind,
 )
+from tallystick.sdk.calls import NOT_DONE
+from tallystick.sdk.effects import Effects
 from tallystick.sdk.errors import (
     AttemptOver,
     BackendAway,
     EffectRefused,
     FenceLost,
+    Finished,
     FinishMisused,
     InDoubt,
     NotDone,
@@ -36,9 +50,16 @@ from tallystick.sdk.errors import (
     StepMisused,
     TaskFailed,
 )
+from tallystick.sdk.models import ModelReply
+from tallystick.sdk.runner import Runner, Stuck
+from tallystick.sdk.sync_task import SyncTask
+from tallystick.sdk.task import Approval, Task
 
 __all__ = [
+    "NOT_DONE",
     "TIMED_OUT",
+    "Agent",
+    "Approval",
     "Attempt",
     "AttemptOver",
     "Backend",
@@ -47,13 +68,16 @@ __all__ = [
     "Done",
     "Effect",
     "EffectRefused",
+    "Effects",
     "End",
     "Enqueue",
     "Failed",
     "FenceLost",
     "FinishMisused",
+    "Finished",
     "InDoubt",
     "Lost",
+    "ModelReply",
     "NotDone",
     "NotJson",
     "Parked",
@@ -61,12 +85,17 @@ __all__ = [
     "Queue",
     "RetryLater",
     "Returned",
+    "Runner",
     "StepChanged",
     "StepKind",
     "StepMisused",
     "StepRecord",
     "StepState",
+    "Stuck",
+    "SyncTask",
+    "Task",
     "TaskFailed",
+    "TaskType",
     "Transfer",
     "Wait",
     "WaitKind",

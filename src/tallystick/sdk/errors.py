@@ -21,6 +21,10 @@ class Parked(AttemptOver):
     """The task waits, and holds no worker while it does. It goes on from its recorded steps when it is woken."""
 
 
+class Finished(AttemptOver):
+    """The attempt has ended with `task.finish()`. Nothing more is written for it."""
+
+
 class TaskFailed(Exception):
     """Raised by a handler: the task has failed for good and is not tried again. The message reads `code: text`."""
 
@@ -46,7 +50,7 @@ class StepChanged(Exception):
 
 
 class StepMisused(Exception):
-    """A step that cannot be carried out as it is written: a name used twice, or an input or output that cannot be kept."""
+    """A step that cannot be carried out as it is written, such as one whose name is there twice."""
 
 
 class FinishMisused(Exception):

@@ -50,8 +50,8 @@ async def propose(
     its reason; the money has not moved. An answer that is an error (`unknown_account`, `same_account`, `currency_mismatch`,
     `amount_…`, `key_reused`) stored nothing, and leaves its neighbours alone. A key twice in one batch counts as two calls.
 
-    `task_id` is the task that proposes them. What is to be settled now is one statement that is whole by itself; before and after
-    it the books are only read.
+    `task_id` is the task that proposes them. What is to be settled now is one statement that is whole by itself; before and
+    after it the books are only read.
     """
     accounts = await (directory or ledger.Directory()).find(
         tx, {name for new in transfers for name in (new.from_account, new.to_account)}

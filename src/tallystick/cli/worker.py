@@ -1,32 +1,81 @@
-"""`tallystick worker`: run the agents that come with Tallystick."""
+"""`tallystick worker`: run agents on their tasks."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
+import typer
 import uvloop
 
-from tallystick import agents
+from tallystick import agents as built_in_agents
+from tallystick import sdk
 from tallystick.cli.listening import stopped_by_signals
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import Urls, console, log_to_stderr, opened, prepare, refusals_as_lines, server, settings_for
 from tallystick.db import DatabaseSettings
-from tallystick.worker import Worker
+from tallystick.worker import Worker, load, run_agents
 
 
-def worker(data: Data = None) -> None:
-    """Work off tasks until Ctrl-C: settle transfers, review positions. Any number of workers may run."""
+def worker(
+    *,
+    agents: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODULE:AGENT]...", help="Agents of your own, as `screening:agent`. None: those that come with us."
+        ),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Tasks that run at a time, of agents of your own.")] = 100,
+    lease_s: Annotated[
+        int, typer.Option("--lease", min=2, max=3600, help="Seconds after which a worker that was killed loses its tasks.")
+    ] = 30,
+    grace_s: Annotated[
+        float, typer.Option("--grace", min=0, max=600, help="Seconds that handlers have to end after Ctrl-C.")
+    ] = 10,
+    name: Annotated[str | None, typer.Option(help="What the record calls this worker.")] = None,
+    data: Data = None,
+) -> None:
+    """Work off tasks until Ctrl-C. Any number of workers may run.
+
+    Without an agent it runs those that come with Tallystick: they settle transfers and review positions.
+    """
     log_to_stderr()
     with refusals_as_lines():
         settings = settings_for(data)
+        loaded = load(agents or [])
         with server(settings) as urls:
             prepare(urls)
-            uvloop.run(_run(urls, settings))
+            how = _How(name, concurrency, lease_s, grace_s)
+            uvloop.run(_run(urls, settings, loaded, how))
 
 
-async def _run(urls: Urls, settings: DatabaseSettings) -> None:
+@dataclass(frozen=True, slots=True)
+class _How:
+    name: str | None
+    concurrency: int
+    lease_s: int
+    grace_s: float
+
+
+async def _run(urls: Urls, settings: DatabaseSettings, loaded: Sequence[sdk.Agent], how: _How) -> None:
     stop = asyncio.Event()
     with stopped_by_signals(stop):
         async with opened(urls, settings) as database:
-            console.print("the worker runs; Ctrl-C stops it")
-            await Worker(database, agents.built_in()).run(stop)
+            if not loaded:
+                console.print("the worker runs; Ctrl-C stops it")
+                await Worker(database, built_in_agents.built_in(), name=how.name).run(stop)
+                return
+            whom = ", ".join(f"{agent.name} {agent.version}" for agent in loaded)
+            console.print(f"the worker runs {whom}; Ctrl-C stops it", markup=False)
+            await run_agents(
+                database,
+                loaded,
+                stop,
+                settings=settings,
+                name=how.name,
+                concurrency=how.concurrency,
+                lease_s=how.lease_s,
+                grace_s=how.grace_s,
+            )

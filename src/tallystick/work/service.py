@@ -87,8 +87,8 @@ async def claim_these(tx: Tx, task_ids: Sequence[int], *, worker: str, lease_s: 
 async def finish(tx: Tx, finishes: Sequence[Finish], worker: str) -> list[bool]:
     """End tasks for good; for each, in order, whether its attempt held its fence. One that does not hold it changes nothing.
 
-    It is one statement, whole by itself. Where effects were made for a task in this transaction and the answer is false, the caller
-    must roll back. Refuses with `Invalid` (`outcome_malformed`) a failure without an error and a success with one.
+    It is one statement, whole by itself. Where effects were made for a task in this transaction and the answer is false, the
+    caller must roll back. Refuses with `Invalid` (`outcome_malformed`) a failure without an error and a success with one.
     """
     if not finishes:
         return []

@@ -1,7 +1,9 @@
 """The process that runs agents."""
 
 from tallystick.worker.backend import DatabaseBackend
+from tallystick.worker.loading import load
+from tallystick.worker.running import run_agents
 from tallystick.worker.sweeper import Sweeper
 from tallystick.worker.worker import Worker
 
-__all__ = ["DatabaseBackend", "Sweeper", "Worker"]
+__all__ = ["DatabaseBackend", "Sweeper", "Worker", "load", "run_agents"]

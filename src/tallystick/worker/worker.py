@@ -45,7 +45,7 @@ class Worker:
         self._agents = tuple(built_in() if agents is None else agents)
         self._poll_s = poll_s
         self._batch = batch
-        self._name = name or _default_name()
+        self._name = name or default_name("worker")
         self._sweeper = Sweeper(database, self._name, every_s=poll_s)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -170,6 +170,7 @@ async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _default_name() -> str:
-    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:60]
-    return f"worker@{host}:{os.getpid()}"
+def default_name(who: str) -> str:
+    """A name for a worker process, by which people find it: who works, where, and as which process."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
+    return f"{who[:50]}@{host[:35]}:{os.getpid()}"

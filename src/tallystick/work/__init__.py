@@ -42,6 +42,7 @@ from tallystick.work.model import (
     Task,
     Wait,
 )
+from tallystick.work.outside import Policy, held_by_others, policy, prolong, steps_page
 from tallystick.work.people import answer, brakes, cancel, configure, limit, pause, put_back, questions, resume
 from tallystick.work.service import (
     MAX_LEASE_S,
@@ -77,6 +78,7 @@ __all__ = [
     "Finish",
     "NewStep",
     "NewTask",
+    "Policy",
     "Question",
     "Reaped",
     "Step",
@@ -101,6 +103,7 @@ __all__ = [
     "fence_lost",
     "finish",
     "get",
+    "held_by_others",
     "hold_fence",
     "leave",
     "limit",
@@ -110,6 +113,8 @@ __all__ = [
     "park",
     "pause",
     "pending",
+    "policy",
+    "prolong",
     "put_back",
     "questions",
     "reap",
@@ -118,6 +123,7 @@ __all__ = [
     "register",
     "resume",
     "steps",
+    "steps_page",
     "waiting",
     "wake",
     "wake_due",

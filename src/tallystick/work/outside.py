@@ -1,0 +1,56 @@
+"""What those ask who hold attempts from outside, each with a lease of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tallystick.db import Queries, ReadTx, Tx
+from tallystick.work.model import Fence, Step
+from tallystick.work.service import check_lease
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often and how long tasks of one type of an agent are tried; see `configure`."""
+
+    agent: str
+    type: str
+    max_attempts: int
+    max_crashes: int
+    timeout_s: int
+    backoff_s: float
+    max_backoff_s: float
+    per_key: int
+
+
+_queries = Queries(__package__, "outside.sql")
+_STRANGERS = _queries.bind("strangers", int)
+_PROLONG = _queries.bind("prolong", Fence)
+_STEPS_PAGE = _queries.bind("steps_page", Step)
+_POLICY = _queries.bind("policy", Policy)
+
+
+async def held_by_others(tx: ReadTx, attempts: Sequence[Fence], worker: str) -> list[int]:
+    """Of attempts, the tasks of those that run for somebody else than `worker`. Fences are numbers that can be guessed."""
+    return await tx.all(_STRANGERS, {**_arrays(attempts), "worker": worker})
+
+
+async def prolong(tx: Tx, attempts: Sequence[Fence], lease_s: int) -> list[Fence]:
+    """Attempts have their own leases anew, each of `lease_s` seconds from now; those that are lost."""
+    check_lease(lease_s)
+    return await tx.all(_PROLONG, {**_arrays(attempts), "lease_s": lease_s})
+
+
+async def steps_page(tx: ReadTx, task_id: int, *, skip: int, limit: int) -> list[Step]:
+    """As `steps`, without the first `skip`. What is recorded later comes later, so pages neither skip nor repeat anything."""
+    return await tx.all(_STEPS_PAGE, {"task_id": task_id, "skip": skip, "limit": limit})
+
+
+async def policy(tx: ReadTx, agent: str, type: str) -> Policy | None:
+    """How tasks of one type of an agent are tried; `None` where there was none yet."""
+    return await tx.one(_POLICY, {"agent": agent, "type": type})
+
+
+def _arrays(attempts: Sequence[Fence]) -> dict[str, list[int]]:
+    return {"task_ids": [attempt.task_id for attempt in attempts], "fences": [attempt.fence for attempt in attempts]}

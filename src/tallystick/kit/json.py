@@ -41,9 +41,7 @@ def loads(data: bytes | str, *, max_brackets: int = MAX_BRACKETS) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(text, max_brackets)
     try:
-        value = json.loads(
-            text, parse_float=_exact, parse_int=_bounded, parse_constant=_no_constant, object_pairs_hook=_no_key_twice
-        )
+        value = _UNCHECKED.decode(text)
     except json.JSONDecodeError as error:
         raise Invalid("json_malformed", f"{error.msg} at character {error.pos}") from None
     except RecursionError:
@@ -59,7 +57,7 @@ def loads_stored(data: bytes | str) -> Any:
     PostgreSQL writes a number as it likes: what came in as `1e25` comes back as 26 digits, which `loads` would refuse. An
     integer past 64 bits becomes a `Decimal`, so that `dumps` can write it again.
     """
-    return json.loads(data, parse_float=Decimal, parse_int=_stored_integer)
+    return _STORED.decode(data if isinstance(data, str) else str(data, "utf-8"))
 
 
 def dumps(value: Any) -> bytes:
@@ -134,3 +132,10 @@ def _decimal_as_number(value: Any) -> Any:
     if isinstance(value, Decimal):
         return orjson.Fragment(str(value))
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+# Made once: `json.loads` would make one for every call, which takes longer than to read a small object.
+_UNCHECKED = json.JSONDecoder(
+    parse_float=_exact, parse_int=_bounded, parse_constant=_no_constant, object_pairs_hook=_no_key_twice
+)
+_STORED = json.JSONDecoder(parse_float=Decimal, parse_int=_stored_integer)

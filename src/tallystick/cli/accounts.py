@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from tallystick import audit, customers, ledger
 from tallystick.cli.operator import As, operator
-from tallystick.cli.options import Data
+from tallystick.cli.options import Data, read_moment
 from tallystick.cli.runtime import connected, run
 from tallystick.db import Tx
-from tallystick.kit import Conflict, Invalid, format_minor
+from tallystick.kit import Conflict, format_minor
 
 app = typer.Typer(help="Accounts: open them, freeze them, limit them.", no_args_is_help=True)
 period = typer.Typer(help="Periods: up to when the books are closed.", no_args_is_help=True)
@@ -138,7 +137,7 @@ def close_period(
     """Close the books up to a time: nothing is posted with an effective date before it from then on."""
 
     async def work() -> None:
-        actor, moment = operator(who), _moment(until)
+        actor, moment = operator(who), read_moment(until)
         async with connected(data) as database, database.write() as tx:
             closed = await ledger.close_period(tx, moment, actor=actor)
             detail = {"until": closed.isoformat()}
@@ -188,13 +187,3 @@ def _told(account: ledger.Account) -> dict[str, str | int | None]:
 
 def _limit(floor: int | None, account: ledger.Account) -> str | None:
     return None if floor is None else format_minor(-floor, account.unit)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise Invalid("time_malformed", "a time is written as 2026-11-20 or 2026-11-20T17:00:00+01:00") from None
-    if found.tzinfo is None and len(text) > len("2026-11-20"):
-        raise Invalid("time_malformed", "a time needs its offset, such as Z or +01:00")
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found

@@ -23,6 +23,7 @@ from tallystick.cli import (
 )
 from tallystick.cli.imports import app as imports
 from tallystick.cli.runtime import Commands
+from tallystick.cli.tasks import app as tasks
 
 app = typer.Typer(
     name="tallystick",
@@ -50,6 +51,7 @@ app.add_typer(accounts.period, name="period")
 app.add_typer(imports, name="import")
 app.add_typer(keys.app, name="keys")
 app.add_typer(nostro.app, name="nostro")
+app.add_typer(tasks, name="tasks")
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tallystick.kit import NotFound
+from tallystick.kit import Invalid, NotFound
 
 _LAST = 2**63 - 1
 
@@ -26,3 +27,14 @@ def known_number(number: int, code: str) -> int:
     if number > _LAST:
         raise NotFound(code, f"nothing has the number {number}")
     return number
+
+
+def read_moment(text: str) -> datetime:
+    """A day (00:00 UTC), or a time with its offset; refuses with `Invalid` (`time_malformed`)."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid("time_malformed", "a time is written as 2026-11-20 or 2026-11-20T17:00:00+01:00") from None
+    if found.tzinfo is None and len(text) > len("2026-11-20"):
+        raise Invalid("time_malformed", "a time needs its offset, such as Z or +01:00")
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found

@@ -1,7 +1,7 @@
 """The database: pool and transactions, named SQL, idempotency claims, errors, migrations, the embedded server."""
 
 from tallystick.db.arrays import bigints, byteas, integers, sparse, texts
-from tallystick.db.bell import Bell, listen
+from tallystick.db.bell import Bell, listen, ring
 from tallystick.db.claims import Claimed, Key, claim, claim_one, claimed, key_reused
 from tallystick.db.embedded import EmbeddedServer
 from tallystick.db.pool import Database, ReadTx, Tx
@@ -32,6 +32,7 @@ __all__ = [
     "key_reused",
     "listen",
     "migrate",
+    "ring",
     "schema_revision",
     "sparse",
     "texts",

@@ -41,11 +41,16 @@ class Bell:
             await self._rung.wait()
             self._rung.clear()
             try:
-                async with self._database.write() as tx:
-                    await tx.run(_NOTIFY, {"channel": self._channel})
+                await ring(self._database, self._channel)
             except Unavailable:
                 _log.debug("the bell %s could not be rung; listeners poll", self._channel)
             await asyncio.sleep(_COALESCE_S)
+
+
+async def ring(database: Database, channel: str) -> None:
+    """Wake the listeners now. For a process that rings once; another one has a `Bell`."""
+    async with database.write() as tx:
+        await tx.run(_NOTIFY, {"channel": channel})
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from tallystick.http.app import create_app
 from tallystick.http.bodies import JournalBody
+from tallystick.http.reserved import check_not_reserved
 from tallystick.http.settings import HttpSettings
 
-__all__ = ["HttpSettings", "JournalBody", "create_app"]
+__all__ = ["HttpSettings", "JournalBody", "check_not_reserved", "create_app"]

@@ -57,6 +57,7 @@ class MemoryBackend:
         self._attempts: Counter[int] = Counter()
         self._fence = 0
         self._held: dict[int, int] = {}
+        self._written: set[tuple[int, str, str, int]] = set()
         self._ended_by: dict[int, tuple[int, Any]] = {}
         self._changed = asyncio.Event()
         self._lost: asyncio.Queue[Lost] = asyncio.Queue()
@@ -181,6 +182,7 @@ class MemoryBackend:
     async def _reach(self, what: str) -> None:
         self.asked[what] += 1
         self.reached[what].set()
+        self._changed.set()
         # An answer takes a turn of the event loop here as it does elsewhere.
         await asyncio.sleep(0)
         if what in self.gates:
@@ -218,8 +220,11 @@ class MemoryBackend:
 
     def _write(self, attempt: Attempt, step: StepRecord) -> None:
         self._hold(attempt)
-        if step not in self.lines[attempt.task_id]:
+        written = (attempt.fence, step.name, step.state, step.try_no)
+        if written not in self._written:
+            self._written.add(written)
             self.lines[attempt.task_id].append(step)
+            self._changed.set()
 
     def _settle_one(self, end: End) -> bool:
         attempt = end.attempt

@@ -18,7 +18,7 @@ from tallystick.sdk.backend import StepRecord
 from tallystick.sdk.errors import StepMisused
 from tallystick.sdk.steps import Steps, input_of
 
-MAX_MESSAGES_BYTES = 1024 * 1024
+MAX_REQUEST_BYTES = 1024 * 1024
 _REQUEST = {
     "choice_count": "gen_ai.request.choice.count",
     "frequency_penalty": "gen_ai.request.frequency_penalty",
@@ -84,17 +84,17 @@ async def ask_model(
 ) -> ModelReply:
     """Call `fn(model=…, messages=…, **params)` once; what it answered, now or back then."""
     given = input_of(name, (provider, model, operation, messages), params)
-    sent = codec.keep(messages, f"the messages of step {name!r}", max_bytes=MAX_MESSAGES_BYTES)
     request = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
         "gen_ai.agent.name": steps.hold.attempt.agent,
-        "gen_ai.input.messages": [as_message(message) for message in sent],
-        **{_REQUEST.get(key, f"tallystick.request.{key}"): codec.plain(value) for key, value in params.items()},
+        "gen_ai.input.messages": [as_message(message) for message in codec.plain(messages)],
+        **{_REQUEST.get(key, f"tallystick.request.{key}"): value for key, value in params.items()},
     }
     if isinstance(system := request.get("gen_ai.system_instructions"), str):
         request["gen_ai.system_instructions"] = [{"type": "text", "content": system}]
+    request = codec.keep(request, f"the request of model step {name!r}", max_bytes=MAX_REQUEST_BYTES)
 
     def kept(reply: Any, took_ms: int) -> tuple[Any, Mapping[str, Any]]:
         if not isinstance(reply, ModelReply):
@@ -103,7 +103,7 @@ async def ask_model(
         return output, codec.keep(
             {**request, **_answered(reply, output), "tallystick.latency_ms": took_ms},
             f"the record of model step {name!r}",
-            max_bytes=MAX_MESSAGES_BYTES + 2 * codec.MAX_BYTES,
+            max_bytes=MAX_REQUEST_BYTES + 2 * codec.MAX_BYTES,
         )
 
     call = partial(fn, model=model, messages=messages, **params)

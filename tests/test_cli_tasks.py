@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,6 +16,9 @@ from typer.testing import CliRunner, Result
 
 from tallystick import audit, work
 from tallystick.cli.main import app
+from tallystick.cli.tasks import archive
+from tallystick.cli.tasks.archive import Archive, Part
+from tallystick.cli.tasks.retiring import _Retiring
 from tallystick.cli.tasks.text import length, plain, seconds_of
 from tallystick.db import Database, DatabaseSettings, Tx
 from tests.conftest import TestDatabase
@@ -284,6 +290,143 @@ def test_what_was_added_or_put_back_wakes_the_workers(cli: CliRunner, do: Do, da
         do(give_up)
         assert run(cli, "retry", task).exit_code == 0
         assert len(list(listener.notifies(timeout=5, stop_after=2))) == 2
+
+
+SPAN = 1_000_000
+
+
+def ended(cli: CliRunner, do: Do, database: TestDatabase, *, span: int = 0) -> str:
+    """A task with an attempt, a step and an outcome in one range of ids, all of which were given out."""
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        owner.execute("select setval('work.task_id', greatest(%s, 1))", (span * SPAN,))
+    task = add(cli, "risk", "screen", '{"amount": 12.50}')
+
+    async def all_of_it(tx: Tx) -> None:
+        first = await claim(tx)
+        await work.fail(tx, [work.Failure(first.task_id, first.fence, "busy", retry_in_s=0)], "w")
+        one = await claim(tx)
+        await work.record_step(tx, one.task_id, one.fence, work.NewStep("s", "step", "done", HASH, output={"n": 1}))
+        await work.finish(tx, [work.Finish(one.task_id, one.fence, "done", {"ok": True})], "w")
+
+    do(all_of_it)
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        owner.execute("select setval('work.task_id', %s)", ((span + 1) * SPAN,))
+    return task
+
+
+def exports(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+FIRST = "tasks-000000000000-000000999999"
+
+
+def test_old_tasks_are_exported_with_a_manifest_and_then_dropped(
+    cli: CliRunner, do: Do, database: TestDatabase, tmp_path: Path
+) -> None:
+    task = ended(cli, do, database)
+    folder = tmp_path / "deep" / "archive"
+    young = run(cli, "retire", "--older-than", "90d", "--export", str(folder))
+    assert (young.exit_code, young.stdout) == (0, "kept: tasks of the range from 0 ended too recently\n")
+    assert exports(folder) == []
+    done = run(cli, "retire", "--older-than", "0s", "--export", str(folder), "--as", "anna")
+    assert done.stdout == f"{FIRST}: 1 tasks, 1 attempts, 1 steps, 1 outcomes; exported and dropped\n"
+    assert exports(folder) == [f"{FIRST}.json", f"{FIRST}.jsonl.gz"]
+    assert [(folder / name).stat().st_mode & 0o777 for name in exports(folder)] == [0o600, 0o600]
+    packed = (folder / f"{FIRST}.jsonl.gz").read_bytes()
+    lines = gzip.decompress(packed)
+    manifest = json.loads((folder / f"{FIRST}.json").read_bytes())
+    assert (manifest["sha256"], manifest["file_sha256"], manifest["file_bytes"]) == (
+        hashlib.sha256(lines).hexdigest(), hashlib.sha256(packed).hexdigest(), len(packed),
+    )  # fmt: skip
+    assert [manifest[name] for name in ("from_id", "to_id", "tasks", "attempts", "steps", "outcomes", "exported_by")] == [
+        0, SPAN, 1, 1, 1, 1, "cli:anna",
+    ]  # fmt: skip
+    assert [json.loads(line)["fact"] for line in lines.splitlines()] == ["task", "attempt", "step", "outcome"]
+    assert b'"amount": 12.50' in lines
+    assert "[unknown_task]" in run(cli, "show", task).stderr
+    (first, *_) = do(work.history)
+    assert first.exported["sha256"] == manifest["sha256"]
+    event = do(lambda tx: audit.latest(tx, subject_kind="work", subject_id=0))
+    assert (event.principal, event.verb) == ("cli:anna", "tasks.drop_history")
+
+
+def test_a_range_with_a_task_that_has_not_ended_holds_up_those_behind_it(
+    cli: CliRunner, do: Do, database: TestDatabase, tmp_path: Path
+) -> None:
+    waiting = add(cli, "kyc", "review", "--run-at", "2099-01-01")
+    ended(cli, do, database)
+    ended(cli, do, database, span=1)
+    kept = run(cli, "retire", "--older-than", "0s", "--export", str(tmp_path))
+    assert kept.stdout == "kept: not all tasks of the range from 0 have ended\n"
+    assert exports(tmp_path) == []
+    assert run(cli, "cancel", waiting, "--reason", "too old").exit_code == 0
+    assert run(cli, "retire", "--older-than", "0s", "--export", str(tmp_path)).stdout.count("exported and dropped") == 2
+    assert len(exports(tmp_path)) == 4
+
+
+class _Killed(BaseException):
+    """What ends the command at once, where a kill would."""
+
+
+@pytest.mark.parametrize("moment", ["to_disk", "keep", "describe", "_drop"])
+def test_a_retirement_that_was_killed_is_run_again_and_loses_nothing(
+    *, cli: CliRunner, do: Do, database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    task = ended(cli, do, database)
+
+    def killed(*_: object, **__: object) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr({"to_disk": Part, "keep": Archive, "describe": Archive, "_drop": _Retiring}[moment], moment, killed)
+        with pytest.raises(_Killed):
+            cli.invoke(app, ["tasks", "retire", "--older-than", "0s", "--export", str(tmp_path)], catch_exceptions=False)
+    assert shown(cli, task)["status"] == "done"
+    # A real kill leaves what was being written.
+    (tmp_path / f"{FIRST}.jsonl.gz.part").write_bytes(b"half")
+    (tmp_path / f"{FIRST}.json.part").write_bytes(b"half")
+    again = run(cli, "retire", "--older-than", "0s", "--export", str(tmp_path))
+    assert "exported and dropped" in again.stdout, again.stderr
+    manifest = json.loads((tmp_path / f"{FIRST}.json").read_bytes())
+    assert hashlib.sha256(gzip.decompress((tmp_path / f"{FIRST}.jsonl.gz").read_bytes())).hexdigest() == manifest["sha256"]
+    assert "[unknown_task]" in run(cli, "show", task).stderr
+
+
+@pytest.mark.parametrize("kind", ["manifest", "file"])
+def test_nothing_is_dropped_where_the_folder_holds_another_export(
+    cli: CliRunner, do: Do, database: TestDatabase, tmp_path: Path, kind: str
+) -> None:
+    task = ended(cli, do, database)
+    assert run(cli, "retire", "--older-than", "0s", "--export", str(tmp_path), "--keep").exit_code == 0
+    if kind == "manifest":
+        (tmp_path / f"{FIRST}.json").write_text('{"sha256": "00"}')
+    else:
+        (tmp_path / f"{FIRST}.jsonl.gz").write_bytes(gzip.compress(b"others\n"))
+    refused = run(cli, "retire", "--older-than", "0s", "--export", str(tmp_path))
+    assert (refused.exit_code, "[export_exists]" in refused.stderr) == (1, True)
+    assert shown(cli, task)["status"] == "done"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_nothing_is_dropped_where_the_disk_gives_back_something_else(
+    cli: CliRunner, do: Do, database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = ended(cli, do, database)
+    monkeypatch.setattr(archive, "lines_digest", lambda _: "00")
+    refused = run(cli, "retire", "--older-than", "0s", "--export", str(tmp_path))
+    assert (refused.exit_code, "[export_failed]" in refused.stderr.replace("\n", "")) == (1, True)
+    assert shown(cli, task)["status"] == "done"
+    assert exports(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_or_is_in_use_is_one_line(cli: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    bad = run(cli, "retire", "--older-than", "0s", "--export", str(tmp_path / "file"))
+    assert (bad.exit_code, "[export_failed]" in bad.stderr.replace("\n", "")) == (1, True)
+    with archive.archive(tmp_path):
+        busy = run(cli, "retire", "--older-than", "0s", "--export", str(tmp_path))
+    assert (busy.exit_code, "[export_in_progress]" in busy.stderr.replace("\n", "")) == (1, True)
 
 
 def test_lengths_of_time_are_read_and_written() -> None:

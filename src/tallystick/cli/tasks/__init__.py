@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tallystick.cli.tasks import adding, braking, listing, showing, steering
+from tallystick.cli.tasks import adding, braking, listing, retiring, showing, steering
 
 app = typer.Typer(help="Tasks: what agents have to do, do and have done.", no_args_is_help=True)
 app.command("list")(listing.list_tasks)
@@ -19,5 +19,6 @@ app.command("pause")(braking.pause)
 app.command("resume")(braking.resume)
 app.command("limit")(braking.limit)
 app.command("configure")(braking.configure)
+app.command("retire")(retiring.retire)
 
 __all__ = ["app"]

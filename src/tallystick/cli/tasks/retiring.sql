@@ -1,0 +1,3 @@
+-- clock --
+-- The time, as tasks know it.
+select db.clock() as clock

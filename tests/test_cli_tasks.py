@@ -238,10 +238,10 @@ def test_steps_are_shown_one_a_line_with_their_tries_and_what_they_gave(cli: Cli
     do(steps)
     lines = [" ".join(line.split()) for line in run(cli, "show", task).stdout.splitlines() if line]
     assert [line for line in lines if line.split()[0] in ("fetch", "judge", "pay", "file")] == [
-        'fetch step done 3 1.5 s {"n":1}',
-        'judge model done 1 20 ms m-1, 12 -> 3 tokens: "fine"',
-        "pay call meant 0 -",
-        "file step failed 1 0 ms ValueError: \\x1b[2Jno\\nway",
+        'fetch step done 3 1.5 s 1 {"n":1}',
+        'judge model done 1 20 ms 1 m-1, 12 -> 3 tokens: "fine"',
+        "pay call meant 0 - 1",
+        "file step failed 1 0 ms 1 ValueError: \\x1b[2Jno\\nway",
     ]
     assert [step["name"] for step in shown(cli, task)["steps"]] == ["fetch", "fetch", "fetch", "judge", "pay", "file"]
 

@@ -49,7 +49,7 @@ def _print(task: work.Task, waiting: work.Waiting | None, steps: Sequence[work.S
         typer.echo(f"  {name:<9} {plain(value)}")
     if steps:
         typer.echo("")
-        columns(("STEP", "KIND", "STATE", "TRIES", "TOOK", "GAVE"), [_step_row(lines) for lines in _by_name(steps)])
+        columns(("STEP", "KIND", "STATE", "TRIES", "TOOK", "FENCE", "GAVE"), [_step_row(lines) for lines in _by_name(steps)])
     if attempts:
         typer.echo("")
         head = ("ATTEMPT ENDED (UTC)", "AS", "AFTER", "FENCE", "WORKER", "WHY")
@@ -119,7 +119,7 @@ def _step_row(lines: Sequence[work.Step]) -> tuple[str, ...]:
     state = {"intent": "meant"}.get(last.state, last.state)
     took = length((last.ended_at - last.started_at).total_seconds()) if tries else "-"
     gave = last.error if last.state == "failed" else _gave(last)
-    return (last.name, last.kind, state, str(len(tries)), took, gave or "")
+    return (last.name, last.kind, state, str(len(tries)), took, str(last.fence), gave or "")
 
 
 def _gave(step: work.Step) -> str:

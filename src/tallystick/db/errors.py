@@ -35,7 +35,7 @@ def translate(error: psycopg.Error) -> TallystickError | None:
         return Unavailable("timeout", "the database took too long")
     if state in _INVALID:
         return Invalid(*_INVALID[state])
-    if state == "TS002":
+    if state == "TS004":
         return Conflict("lease_lost", "the lease of this worker is over")
     if state == "23505":
         return Conflict("already_exists", "a thing with this name already exists")

@@ -43,7 +43,7 @@ from tallystick.work.model import (
     Task,
     Wait,
 )
-from tallystick.work.outside import Policy, held_by_others, policy, prolong, steps_page
+from tallystick.work.outside import Policy, held_by_others, lines_of_step, policy, prolong, steps_page
 from tallystick.work.people import answer, brakes, cancel, configure, limit, pause, put_back, questions, resume
 from tallystick.work.service import (
     MAX_LEASE_S,
@@ -113,6 +113,7 @@ __all__ = [
     "hold_fence",
     "leave",
     "limit",
+    "lines_of_step",
     "lock_event",
     "note",
     "page",

@@ -163,7 +163,7 @@ class Wait:
     """What a task waits for as its step `step`: `sleep`, `event` of `event_type` whose payload contains `match`, `approval`.
 
     It ends at `wake_at`, or `in_s` seconds from now, in any case; a sleep needs one of the two. `question` is what people are
-    shown, a JSON object.
+    shown, any JSON.
     """
 
     kind: Literal["sleep", "event", "approval"]
@@ -173,7 +173,7 @@ class Wait:
     in_s: float | None = None
     event_type: str | None = None
     match: Mapping[str, Any] | None = None
-    question: Mapping[str, Any] | None = None
+    question: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ class Question:
     agent: str
     type: str
     step: str
-    question: Mapping[str, Any]
+    question: Any
     since: datetime
     wake_at: datetime | None
 

@@ -28,6 +28,7 @@ _queries = Queries(__package__, "outside.sql")
 _STRANGERS = _queries.bind("strangers", int)
 _PROLONG = _queries.bind("prolong", Fence)
 _STEPS_PAGE = _queries.bind("steps_page", Step)
+_LINES_OF_STEP = _queries.bind("lines_of_step", Step)
 _POLICY = _queries.bind("policy", Policy)
 
 
@@ -45,6 +46,11 @@ async def prolong(tx: Tx, attempts: Sequence[Fence], lease_s: int) -> list[Fence
 async def steps_page(tx: ReadTx, task_id: int, *, skip: int, limit: int) -> list[Step]:
     """As `steps`, without the first `skip`. What is recorded later comes later, so pages neither skip nor repeat anything."""
     return await tx.all(_STEPS_PAGE, {"task_id": task_id, "skip": skip, "limit": limit})
+
+
+async def lines_of_step(tx: ReadTx, task_id: int, name: str) -> list[Step]:
+    """All that is recorded of one step of a task, in the order it was recorded."""
+    return await tx.all(_LINES_OF_STEP, {"task_id": task_id, "name": name})
 
 
 async def policy(tx: ReadTx, agent: str, type: str) -> Policy | None:

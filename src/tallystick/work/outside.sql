@@ -20,9 +20,17 @@ select e.task_id, e.fence
 select s.name, s.kind, s.state, s.fence, s.try::integer as attempt, s.input_hash, s.output, s.error, s.detail, s.started_at, s.ended_at
   from work.step s
  where s.task_id = %(task_id)s::bigint
- order by s.ended_at, s.fence, s.try
+ order by s.fence, s.ended_at, s.try, s.name
 offset %(skip)s::bigint
  limit %(limit)s::bigint
+
+-- lines_of_step --
+-- All that is recorded of one step of a task.
+select s.name, s.kind, s.state, s.fence, s.try::integer as attempt, s.input_hash, s.output, s.error, s.detail, s.started_at, s.ended_at
+  from work.step s
+ where s.task_id = %(task_id)s::bigint
+   and s.name = %(name)s::text
+ order by s.fence, s.ended_at, s.try, s.name
 
 -- policy --
 -- How often and how long tasks of a queue are tried.

@@ -9,6 +9,7 @@ from tallystick.db import ReadTx, Tx
 from tallystick.kit import Conflict, Invalid, NotFound, check_name, check_text
 from tallystick.work import store
 from tallystick.work.model import Brake, Question, Task
+from tallystick.work.outside import policy
 from tallystick.work.service import get
 
 Kind = Literal["agent", "type"]
@@ -128,6 +129,10 @@ async def configure(
             "policy_out_of_range",
             "attempts, crashes and per_key are 1 to 1000, a timeout is 1 to 86400 s, and so is the bound of a backoff",
         )
+    if max_backoff_s is not None and backoff_s is None:
+        stands = await policy(tx, agent, type)
+        if max_backoff_s < (stands.backoff_s if stands else 1):
+            raise Invalid("policy_out_of_range", "the bound of a backoff is not below the backoff that stands")
     await store.configure(
         tx, agent, type,
         {"max_attempts": max_attempts, "max_crashes": max_crashes, "timeout_s": timeout_s, "backoff_s": backoff_s,

@@ -45,8 +45,8 @@ select case when u.ended in ('done', 'failed')
  order by u.ord
 
 -- wake --
--- Queue a parked task again, with what its wait gave.
-select work.wake(array[%(task_id)s::bigint], array[%(output)s::jsonb]) is null as woken
+-- Queue a parked task again, with what its wait gave; false where it is not parked.
+select work.wake(%(task_id)s::bigint, %(output)s::jsonb) as woken
 
 -- report --
 -- End a queued task on the word of an outside worker; whether it was queued.
@@ -89,16 +89,17 @@ select expire as task_id
 select work.hold(%(task_id)s::bigint, %(fence)s::bigint) as held
 
 -- record --
--- Keep what a step gave; false where the fence does not hold.
+-- Keep what a step gave; whether it is kept.
 select work.record(%(task_id)s::bigint, %(fence)s::bigint, %(name)s::text, %(state)s::text, %(attempt)s::integer, %(kind)s::text,
-                   %(input_hash)s::bytea, %(output)s::jsonb, %(error)s::text, %(detail)s::jsonb, %(took_ms)s::bigint) as held
+                   %(input_hash)s::bytea, %(output)s::jsonb, %(error)s::text, %(detail)s::jsonb, %(took_ms)s::bigint, %(most)s::bigint)
+       as became
 
 -- steps --
 -- What the steps of a task gave, in the order they were recorded.
 select s.name, s.kind, s.state, s.fence, s.try::integer as attempt, s.input_hash, s.output, s.error, s.detail, s.started_at, s.ended_at
   from work.step s
  where s.task_id = %(task_id)s::bigint
- order by s.ended_at, s.fence, s.try
+ order by s.fence, s.ended_at, s.try, s.name
  limit %(limit)s::bigint
 
 -- attempts --
@@ -322,13 +323,13 @@ with ready as (
 ), ended as (
     select o.queue, count(*) filter (where o.state = 'done') as done, count(*) filter (where o.state = 'failed') as failed
       from work.outcome o
-     where o.finished_at > db.clock() - make_interval(secs => %(window_s)s::integer)
+     where o.finished_at > (select db.clock()) - make_interval(secs => %(window_s)s::integer)
      group by o.queue
 ), retried as (
     select t.queue, count(*) as n
       from work.attempt a
       join work.task t on t.id = a.task_id
-     where a.ended_at > db.clock() - make_interval(secs => %(window_s)s::integer)
+     where a.ended_at > (select db.clock()) - make_interval(secs => %(window_s)s::integer)
      group by t.queue
 )
 select q.agent, q.type, coalesce(y.n, 0) as queued, coalesce(w.n, 0) as waiting, coalesce(r.n, 0) as running,

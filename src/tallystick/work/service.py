@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from tallystick import audit
@@ -30,6 +31,9 @@ MAX_PRIORITY = 1000
 SYSTEM = "tallystick"
 _MAX_ERROR = 2000
 _NEWEST = 2**63 - 1
+_MAX_RETRY_S = 366 * 86_400
+_FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, recorded: bool = True) -> list[int]:
@@ -37,16 +41,14 @@ async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, recorded:
 
     A task under a `key` that the principal used before is the first one again, and nothing is stored. `recorded=False` is for a
     verb that tells of the tasks in an audit event of its own. Refuses with `Invalid` (`name_malformed`, `batch_too_large`,
-    `priority_out_of_range`, `attempts_out_of_range`, `key_malformed`, `key_reused`, `unknown_task` for one in `after`).
+    `priority_out_of_range`, `attempts_out_of_range`, `text_malformed`, `time_malformed`, `key_reused`, `unknown_task` for one
+    in `after`).
     """
     if not tasks:
         return []
     _check_batch(tasks)
     for task in tasks:
         _check_new(task)
-    after = sorted({task_id for task in tasks for task_id in task.after})
-    if after and (unknown := await store.unknown(tx, after)):
-        raise Invalid("unknown_task", f"there is no task {unknown[0]} to run after")
     ids, fresh = await _stored(tx, principal, tasks)
     if recorded and fresh:
         await audit.append(
@@ -105,13 +107,16 @@ async def fail(tx: Tx, failures: Sequence[Failure], worker: str) -> list[Became]
     """End attempts that came to nothing; for each, in order, what became of it.
 
     `again`: the task is tried again, at once or later; `dead`: its attempts or crashes are used up, and a person looks at it;
-    `lost`: the fence did not hold, and nothing has changed.
+    `lost`: the fence did not hold, and nothing has changed. Refuses with `Invalid` (`retry_out_of_range`: it is tried again
+    within a year).
     """
     if not failures:
         return []
     _check_batch(failures)
     for each in failures:
         check_text(each.error, "the error", _MAX_ERROR)
+        if each.retry_in_s is not None and not 0 <= each.retry_in_s <= _MAX_RETRY_S:
+            raise Invalid("retry_out_of_range", "a task is tried again within 0 s to a year")
     became: list[Any] = await store.fail(tx, failures)
     ended = [[each.task_id, each.ended, what] for each, what in zip(failures, became, strict=True) if what != "lost"]
     if ended:
@@ -234,6 +239,7 @@ def unknown_task(task_id: int) -> NotFound:
 async def _stored(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> tuple[list[int], list[int]]:
     """The ids of tasks, and of those among them that are new."""
     if all(task.key is None for task in tasks):
+        await _check_after(tx, tasks)
         ids = await store.enqueue(tx, principal, tasks)
         return ids, ids
     ids = await store.next_ids(tx, len(tasks))
@@ -245,18 +251,27 @@ async def _stored(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> tuple[lis
     for place, answer in zip(keyed, claimed, strict=True):
         if answer.state == "reused":
             raise key_reused()
-        if answer.state == "replay" or answer.ref_id in ids[:place]:
+        if answer.state == "replay":
             replayed.add(place)
         ids[place] = answer.ref_id
     fresh = [place for place in range(len(tasks)) if place not in replayed]
     if fresh:
-        await store.enqueue(tx, principal, [tasks[place] for place in fresh], ids=[ids[place] for place in fresh])
+        new = [tasks[place] for place in fresh]
+        await _check_after(tx, new)
+        await store.enqueue(tx, principal, new, ids=[ids[place] for place in fresh])
     return ids, [ids[place] for place in fresh]
 
 
+async def _check_after(tx: Tx, tasks: Sequence[NewTask]) -> None:
+    after = sorted({task_id for task in tasks for task_id in task.after})
+    if after and (unknown := await store.unknown(tx, after)):
+        raise Invalid("unknown_task", f"there is no task {unknown[0]} to run after")
+
+
 def _digest(task: NewTask) -> bytes:
+    run_at, deadline_at = (None if time is None else time.astimezone(UTC) for time in (task.run_at, task.deadline_at))
     return digest(
-        [task.agent, task.type, task.payload, task.priority, task.run_at, task.deadline_at, task.order_key, sorted(task.after),
+        [task.agent, task.type, dict(task.payload), task.priority, run_at, deadline_at, task.order_key, sorted(set(task.after)),
          task.max_attempts]
     )  # fmt: skip
 
@@ -271,6 +286,8 @@ def _check_new(task: NewTask) -> None:
     for text, what in ((task.key, "a task's key"), (task.order_key, "an order key")):
         if text is not None:
             _check_key(text, what)
+    check_time(task.run_at, "the time of a task")
+    check_time(task.deadline_at, "the deadline of a task")
     if len(task.after) > MAX_AFTER:
         raise Invalid("batch_too_large", f"a task may run after {MAX_AFTER} others")
 
@@ -291,6 +308,12 @@ def _check_lease(worker: str, limit: int, lease_s: int) -> None:
     if not 1 <= limit <= MAX_BATCH:
         raise Invalid("limit_out_of_range", f"a claim may take 1 to {MAX_BATCH} tasks")
     check_lease(lease_s)
+
+
+def check_time(time: datetime | None, what: str) -> None:
+    """Refuse a time without a zone, and one before 1970 or after 9000 (`time_malformed`)."""
+    if time is not None and (time.tzinfo is None or not _FIRST_TIME <= time <= _LAST_TIME):
+        raise Invalid("time_malformed", f"{what} has a time zone, and is between the years 1970 and 9000")
 
 
 def check_lease(lease_s: int) -> None:

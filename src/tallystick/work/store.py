@@ -42,7 +42,7 @@ _EXTEND = _queries.bind("extend", bool)
 _REAP = _queries.bind("reap", Reaped)
 _EXPIRE = _queries.bind("expire", int)
 _HOLD = _queries.bind("hold", bool)
-_RECORD = _queries.bind("record", bool)
+_RECORD = _queries.bind("record", str)
 _STEPS = _queries.bind("steps", Step)
 _ATTEMPTS = _queries.bind("attempts", Attempt)
 _LOCK_EVENT = _queries.bind("lock_event", bool)
@@ -183,7 +183,7 @@ async def hold(tx: Tx, task_id: int, fence: int) -> bool:
     return await tx.single(_HOLD, {"task_id": task_id, "fence": fence})
 
 
-async def record(tx: Tx, task_id: int, fence: int, step: NewStep) -> bool:
+async def record(tx: Tx, task_id: int, fence: int, step: NewStep, *, most: int) -> str:
     return await tx.single(
         _RECORD,
         {
@@ -198,6 +198,7 @@ async def record(tx: Tx, task_id: int, fence: int, step: NewStep) -> bool:
             "error": step.error,
             "detail": _json(step.detail),
             "took_ms": step.took_ms,
+            "most": most,
         },
     )
 
@@ -214,8 +215,8 @@ async def lock_event(tx: Tx, type: str) -> None:
     await tx.single(_LOCK_EVENT, {"type": type})
 
 
-async def wake(tx: Tx, task_id: int, output: Any) -> None:
-    await tx.single(_WAKE, {"task_id": task_id, "output": _json(output)})
+async def wake(tx: Tx, task_id: int, output: Any) -> bool:
+    return await tx.single(_WAKE, {"task_id": task_id, "output": _json(output)})
 
 
 async def park(tx: Tx, task_id: int, fence: int, wait: Wait) -> bool:

@@ -95,15 +95,19 @@ create table work.wait (
     wake_at     timestamptz,
     step        text,
     event_type  text,
+    match_key   bigint,
     match       jsonb,
     question    jsonb,
     constraint kind_is_known check (kind in ('run_at', 'backoff', 'turn', 'tasks', 'sleep', 'event', 'approval')),
     constraint what_ends_by_the_clock_has_a_time check (kind not in ('run_at', 'backoff', 'sleep') or wake_at is not null),
     constraint a_parked_task_has_a_step check ((kind in ('sleep', 'event', 'approval')) = (step is not null)),
-    constraint only_an_event_has_a_type check ((kind = 'event') = (event_type is not null))
+    constraint only_an_event_has_a_type check ((kind = 'event') = (event_type is not null)),
+    constraint an_event_is_looked_up_by_its_match check ((kind = 'event') = (match_key is not null)),
+    constraint match_is_an_object check (jsonb_typeof(match) = 'object'),
+    constraint an_approval_has_a_question check ((kind = 'approval') = (question is not null))
 ) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000, fillfactor = 80);
 create index wait_by_time on work.wait (wake_at) where wake_at is not null;
-create index wait_for_event on work.wait (event_type) where event_type is not null;
+create index wait_for_event on work.wait (event_type, match_key) where event_type is not null;
 create index wait_for_people on work.wait (task_id) where kind = 'approval';
 
 -- fence is the number that only the current attempt holds. attempts counts this one. A run whose worker's lease, or its own, is
@@ -169,6 +173,7 @@ create table work.attempt (
     primary key (task_id, fence),
     constraint end_is_known check (ended in ('error', 'timeout', 'crash', 'returned'))
 ) partition by range (task_id);
+create index attempt_by_time on work.attempt using brin (ended_at) with (pages_per_range = 32);
 
 -- What the parts of a task gave: one row a try, and one before a call to the outside or a wait.
 create table work.step (
@@ -199,10 +204,10 @@ create unique index a_step_is_meant_once on work.step (task_id, name) where stat
 create table work.turn (
     agent    text     not null,
     key      text     not null,
-    task_id  bigint   not null unique,
-    in_turn  boolean  not null,
-    primary key (agent, key, task_id)
+    task_id  bigint   primary key,
+    in_turn  boolean  not null
 );
+create index turn_in_order on work.turn (agent, key, in_turn, task_id);
 
 -- What a task is to run after and is not done yet.
 create table work.dependency (

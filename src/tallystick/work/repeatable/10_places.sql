@@ -1,4 +1,9 @@
--- How tasks move between their places; only the verbs of this schema call these. Each locks rows in the order of task ids.
+-- How tasks move between their places; only the verbs of this schema call these.
+--
+-- Locks are taken in this order, so that no two calls wait for each other: rows of ready, run and dead by task id; then order keys
+-- (advisory, sorted); then rows of wait by task id. Rows of due, turn and dependency are touched only by who holds the place of
+-- their task, those of turn with their order key held as well, so they are never waited for. What would have to go against the
+-- order looks again from the beginning, or skips what is locked.
 
 -- work.extend_history: partitions for all task ids up to p_reach. One caller at a time.
 create or replace function work.extend_history(p_reach bigint) returns void
@@ -32,7 +37,7 @@ end
 $$;
 
 -- work.admit: of waiting tasks whose turn it is, those that nothing holds up are queued; the others wait for what they are to run
--- after, or for their time.
+-- after, or for their time. The caller has locked them.
 create or replace function work.admit(p_tasks bigint[]) returns void
 language plpgsql
 security definer
@@ -40,24 +45,23 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    v_now constant timestamptz := db.clock();
+    v_now  constant timestamptz := db.clock();
+    v_free bigint[];
 begin
-    -- Whoever else releases one of these is waited for here, so that one of the two sees that nothing is left.
-    perform 1 from work.wait w where w.task_id = any (p_tasks) order by w.task_id for update;
     update work.wait w
        set kind = 'tasks'
      where w.task_id = any (p_tasks) and w.kind <> 'tasks'
        and exists (select from work.dependency d where d.task_id = w.task_id);
+    select array_agg(u.id) into v_free
+      from unnest(p_tasks) as u (id)
+     where not exists (select from work.dependency d where d.task_id = u.id);
     update work.wait w
        set kind = 'run_at', wake_at = t.run_at
       from work.task t
-     where w.task_id = any (p_tasks) and t.id = w.task_id and t.run_at > v_now
-       and not exists (select from work.dependency d where d.task_id = w.task_id);
+     where w.task_id = any (v_free) and t.id = w.task_id and t.run_at > v_now;
     with gone as (
         delete from work.wait w
-         using work.task t
-         where w.task_id = any (p_tasks) and t.id = w.task_id and (t.run_at is null or t.run_at <= v_now)
-           and not exists (select from work.dependency d where d.task_id = w.task_id)
+         where w.task_id = any (v_free) and w.kind <> 'run_at'
         returning w.task_id, w.queue, w.priority, w.attempts, w.crashes, w.extras
     )
     insert into work.ready (task_id, queue, priority, attempts, crashes, extras)
@@ -66,165 +70,260 @@ begin
 end
 $$;
 
--- work.next_in_turn: let as many tasks of an order key have their turn as may. The lock makes all who ask this one after another.
-create or replace function work.next_in_turn(p_agent text, p_key text) returns void
+-- work.lock_keys: hold the order keys of tasks until the caller's transaction ends, so that who has a turn is decided by one at a
+-- time. Keys that are held already cost nothing.
+create or replace function work.lock_keys(p_agents text[], p_keys text[]) returns void
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_busy  integer;
-    v_next  record;
-    v_tasks bigint[] := '{}';
+    v_hash integer;
 begin
-    perform pg_advisory_xact_lock(7331021, hashtext(p_agent || chr(31) || p_key));
-    select count(*) into v_busy from work.turn t where t.agent = p_agent and t.key = p_key and t.in_turn;
-    for v_next in
-        select t.task_id, q.per_key
-          from work.turn t
-          join work.task k on k.id = t.task_id
-          join work.queue q on q.id = k.queue
-         where t.agent = p_agent and t.key = p_key and not t.in_turn
-         order by t.task_id
+    for v_hash in
+        select distinct hashtext(u.agent || chr(31) || u.key) as hash from unnest(p_agents, p_keys) as u (agent, key) order by hash
     loop
-        exit when v_busy >= v_next.per_key;
-        update work.turn t set in_turn = true where t.task_id = v_next.task_id;
-        v_tasks := v_tasks || v_next.task_id;
-        v_busy := v_busy + 1;
+        perform pg_advisory_xact_lock(7331021, v_hash);
     end loop;
-    perform work.admit(v_tasks);
 end
 $$;
 
--- work.leave_turn: tasks give up their turn under their order keys, and the next have theirs.
-create or replace function work.leave_turn(p_tasks bigint[]) returns void
+-- work.next_in_turn: the tasks that have their turn next under some order keys, when p_leaving have left theirs. The caller holds
+-- the keys.
+create or replace function work.next_in_turn(p_agents text[], p_keys text[], p_leaving bigint[]) returns bigint[]
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_leaving constant bigint[] := coalesce(p_leaving, '{}');
+    v_next    bigint[];
+    v_busy    bigint;
+    v_task    record;
+begin
+    for i in 1 .. coalesce(cardinality(p_keys), 0) loop
+        select count(*) into v_busy
+          from work.turn t
+         where t.agent = p_agents[i] and t.key = p_keys[i] and t.in_turn and t.task_id <> all (v_leaving);
+        for v_task in
+            select t.task_id, q.per_key
+              from work.turn t
+              join work.task k on k.id = t.task_id
+              join work.queue q on q.id = k.queue
+             where t.agent = p_agents[i] and t.key = p_keys[i] and not t.in_turn and t.task_id <> all (v_leaving)
+             order by t.task_id
+        loop
+            exit when v_busy >= v_task.per_key;
+            v_next := v_next || v_task.task_id;
+            v_busy := v_busy + 1;
+        end loop;
+    end loop;
+    return v_next;
+end
+$$;
+
+-- work.give_turns: let as many tasks of some order keys have their turn as may.
+create or replace function work.give_turns(p_agents text[], p_keys text[]) returns void
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_next bigint[];
+begin
+    perform work.lock_keys(p_agents, p_keys);
+    v_next := work.next_in_turn(p_agents, p_keys, null);
+    perform 1 from work.wait w where w.task_id = any (v_next) order by w.task_id for update;
+    update work.turn t set in_turn = true where t.task_id = any (v_next);
+    perform work.admit(v_next);
+end
+$$;
+
+-- work.move_on: what the end of tasks means for others; which of p_waiting were ended.
+--
+-- p_left gave up their turn, with their end or because they are dead. Tasks that were to run after one of p_done come nearer to
+-- their own beginning; those after one of p_not_done are cancelled, as are those after them. p_waiting are to be ended here as
+-- p_state, p_error and p_by say, as far as they still wait when they are locked, with the same consequences.
+create or replace function work.move_on(
+    p_left bigint[], p_done bigint[], p_not_done bigint[], p_waiting bigint[] default null, p_state text default null,
+    p_error text default null, p_by text default null
+) returns bigint[]
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_ended  bigint[] := p_waiting;
+    v_gone   bigint[];
+    v_on     bigint[];
+    v_freed  bigint[];
+    v_next   bigint[];
+    v_locked bigint[] := '{}';
+    v_seen   bigint[];
     v_agents text[];
     v_keys   text[];
 begin
-    with gone as (
-        delete from work.turn t where t.task_id = any (p_tasks) returning t.agent, t.key
-    ), once as (
-        select distinct g.agent, g.key from gone g
-    )
-    select array_agg(o.agent order by hashtext(o.agent || chr(31) || o.key), o.agent, o.key),
-           array_agg(o.key order by hashtext(o.agent || chr(31) || o.key), o.agent, o.key)
-      into v_agents, v_keys
-      from once o;
-    for i in 1 .. coalesce(cardinality(v_keys), 0) loop
-        perform work.next_in_turn(v_agents[i], v_keys[i]);
+    -- Nobody adds to what is to run after a task that ended: its place is locked by this transaction, and whoever enqueues such a
+    -- task locks it too.
+    select array_agg(distinct d.task_id) into v_freed from work.dependency d where d.on_task = any (p_done);
+    loop
+        with recursive after_ (task_id, on_task) as (
+            select d.task_id, d.on_task from work.dependency d where d.on_task = any (p_not_done || v_ended)
+            union
+            select d.task_id, d.on_task from after_ a join work.dependency d on d.on_task = a.task_id
+        )
+        select array_agg(f.task_id), array_agg(f.on_task) into v_gone, v_on
+          from (select a.task_id, min(a.on_task) as on_task
+                  from after_ a
+                 where a.task_id <> all (coalesce(v_ended, '{}'))
+                 group by a.task_id) f;
+        select array_agg(k.agent), array_agg(k.key) into v_agents, v_keys
+          from (select distinct t.agent, t.key from work.turn t where t.task_id = any (p_left || v_ended || v_gone)) k;
+        perform work.lock_keys(v_agents, v_keys);
+        v_next := work.next_in_turn(v_agents, v_keys, p_left || v_ended || v_gone);
+        exit when not exists (select unnest(v_ended || v_gone || v_freed || v_next) except select unnest(v_locked));
+        -- Whoever else would move one of these is waited for here. What they did to it, or added behind it, is seen by looking again.
+        v_locked := v_locked || v_ended || v_gone || v_freed || v_next;
+        select array_agg(l.task_id) into v_seen
+          from (select w.task_id from work.wait w where w.task_id = any (v_locked) order by w.task_id for update) l;
+        select array_agg(u.id) into v_ended from unnest(v_ended) as u (id) where u.id = any (v_seen);
     end loop;
+
+    with gone as (
+        delete from work.wait w
+         where w.task_id = any (v_ended || v_gone)
+        returning w.task_id, w.queue, w.attempts
+    )
+    insert into work.outcome (task_id, fence, queue, state, error, worker, attempts, finished_at)
+    select g.task_id, nextval('work.fence'), g.queue,
+           case when f.on_task is null then p_state else 'cancelled' end,
+           case when f.on_task is null then p_error
+                else format('dependency_failed: task %s did not end well', f.on_task) end,
+           case when f.on_task is null then p_by else 'tallystick' end,
+           g.attempts, db.clock()
+      from gone g
+      left join unnest(v_gone, v_on) as f (task_id, on_task) on f.task_id = g.task_id;
+    delete from work.due d where d.task_id = any (v_ended || v_gone);
+    delete from work.dependency d where d.on_task = any (p_done) or d.task_id = any (v_ended || v_gone);
+    delete from work.turn t where t.task_id = any (p_left || v_ended || v_gone);
+    update work.turn t set in_turn = true where t.task_id = any (v_next);
+    select array_agg(w.task_id) into v_freed from work.wait w where w.task_id = any (v_freed) and w.kind = 'tasks';
+    perform work.admit(v_freed || v_next);
+    return v_ended;
 end
 $$;
 
--- work.ended: what the end of tasks means for others. Those with extras leave their turn and their deadline; tasks that were to run
--- after one that is done come nearer to their own, and those after one that is not are cancelled, as are those after them.
+-- work.ended: what the end of tasks means for them and for others. Those with extras leave their turn and their deadline.
 create or replace function work.ended(p_extras bigint[], p_done bigint[], p_not_done bigint[]) returns void
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
-declare
-    v_freed    bigint[];
-    v_not_done bigint[] := p_not_done;
-    v_on       bigint[];
-    v_gone     bigint[];
 begin
     if p_extras is not null then
         delete from work.due d where d.task_id = any (p_extras);
-        perform work.leave_turn(p_extras);
-    end if;
-    if not exists (select from work.dependency d where d.on_task = any (p_done) or d.on_task = any (v_not_done)) then
+    elsif not exists (select from work.dependency d where d.on_task = any (p_done) or d.on_task = any (p_not_done)) then
         return;
     end if;
-    with met as (
-        delete from work.dependency d where d.on_task = any (p_done) returning d.task_id
-    )
-    select array_agg(distinct m.task_id order by m.task_id) into v_freed from met m;
-    if v_freed is not null then
-        perform 1 from work.wait w where w.task_id = any (v_freed) order by w.task_id for update;
-        select array_agg(w.task_id) into v_freed from work.wait w where w.task_id = any (v_freed) and w.kind = 'tasks';
-        perform work.admit(v_freed);
-    end if;
-    loop
-        with failed as (
-            delete from work.dependency d where d.on_task = any (v_not_done) returning d.task_id, d.on_task
-        )
-        select array_agg(f.task_id order by f.task_id), array_agg(f.on_task order by f.task_id) into v_gone, v_on
-          from (select f.task_id, min(f.on_task) as on_task from failed f group by f.task_id) f;
-        exit when v_gone is null;
-        perform 1 from work.wait w where w.task_id = any (v_gone) order by w.task_id for update;
-        with left_ as (
-            delete from work.wait w where w.task_id = any (v_gone)
-            returning w.task_id, w.queue, w.attempts
-        ), written as (
-            insert into work.outcome (task_id, fence, queue, state, error, worker, attempts, finished_at)
-            select l.task_id, nextval('work.fence'), l.queue, 'cancelled',
-                   format('dependency_failed: task %s did not end well', v_on[array_position(v_gone, l.task_id)]),
-                   'tallystick', l.attempts, db.clock()
-              from left_ l
-            returning task_id
-        )
-        select array_agg(w.task_id order by w.task_id) into v_not_done from written w;
-        exit when v_not_done is null;
-        delete from work.dependency d where d.task_id = any (v_not_done);
-        delete from work.due d where d.task_id = any (v_not_done);
-        perform work.leave_turn(v_not_done);
-    end loop;
+    perform work.move_on(p_extras, p_done, p_not_done);
 end
 $$;
 
--- work.end_anywhere: end a task wherever it is, without its attempt; the place it was in, or null where it had ended before or was
--- never there. A task that moves meanwhile is followed.
-create or replace function work.end_anywhere(p_task bigint, p_state text, p_error text, p_by text) returns text
+-- work.end_these: end those of some tasks that are queued, running or dead, without their attempts, and those that wait where
+-- p_waiting says so; each with the place it was in. Those that somebody else has in hand are left.
+create or replace function work.end_these(p_tasks bigint[], p_waiting boolean, p_state text, p_error text, p_by text)
+returns table (task_id bigint, place text)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    v_place   text;
-    v_queue   integer;
-    v_tries   smallint;
-    v_extras  boolean;
-    v_fence   bigint;
-    v_started timestamptz;
-    v_worker  text;
+    v_now    constant timestamptz := db.clock();
+    v_ids    bigint[];
+    v_places text[];
+    v_extras bigint[];
+    v_wait   bigint[];
+begin
+    with ready as (
+        delete from work.ready r
+         where r.task_id in (select l.task_id from work.ready l where l.task_id = any (p_tasks) for update skip locked)
+        returning r.task_id, r.queue, r.attempts, r.extras
+    ), run as (
+        delete from work.run r
+         where r.task_id in (select l.task_id from work.run l where l.task_id = any (p_tasks) for update skip locked)
+        returning r.task_id, r.queue, r.attempts, r.extras, r.fence, r.started_at, r.worker
+    ), dead as (
+        delete from work.dead d
+         where d.task_id in (select l.task_id from work.dead l where l.task_id = any (p_tasks) for update skip locked)
+        returning d.task_id, d.queue, d.attempts, d.extras
+    ), noted as (
+        insert into work.attempt (task_id, fence, ended, error, worker, started_at, ended_at)
+        select r.task_id, r.fence, 'returned', p_error, r.worker, r.started_at, v_now
+          from run r
+    ), gone as (
+        select r.task_id, 'ready' as place, r.queue, r.attempts, r.extras, null::timestamptz as started_at from ready r
+        union all
+        select r.task_id, 'run', r.queue, r.attempts, r.extras, r.started_at from run r
+        union all
+        select d.task_id, 'dead', d.queue, d.attempts, d.extras, null from dead d
+    ), written as (
+        insert into work.outcome (task_id, fence, queue, state, error, worker, attempts, started_at, finished_at)
+        select g.task_id, nextval('work.fence'), g.queue, p_state, p_error, p_by, g.attempts, g.started_at, v_now
+          from gone g
+    )
+    select array_agg(g.task_id), array_agg(g.place), array_agg(g.task_id) filter (where g.extras)
+      into v_ids, v_places, v_extras
+      from gone g;
+    if p_waiting then
+        select array_agg(w.task_id) into v_wait from work.wait w where w.task_id = any (p_tasks);
+    end if;
+    delete from work.due d where d.task_id = any (v_extras);
+    v_wait := work.move_on(v_extras, null, v_ids, v_wait, p_state, p_error, p_by);
+    return query
+    select u.id, u.place from unnest(v_ids, v_places) as u (id, place)
+    union all
+    select u.id, 'wait' from unnest(v_wait) as u (id);
+end
+$$;
+
+-- work.end_anywhere: end a task wherever it is, without its attempt; the place it was in, or null where it had ended before or was
+-- never there. Who has it in hand is waited for, and a task that moves meanwhile is followed.
+create or replace function work.end_anywhere(p_task bigint, p_state text, p_error text, p_by text) returns text
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_place text;
 begin
     for i in 1 .. 20 loop
-        delete from work.ready r where r.task_id = p_task returning 'ready', r.queue, r.attempts, r.extras
-          into v_place, v_queue, v_tries, v_extras;
-        exit when found;
-        delete from work.run r where r.task_id = p_task
-        returning 'run', r.queue, r.attempts, r.extras, r.fence, r.started_at, r.worker
-          into v_place, v_queue, v_tries, v_extras, v_fence, v_started, v_worker;
-        exit when found;
-        delete from work.wait w where w.task_id = p_task returning 'wait', w.queue, w.attempts, w.extras
-          into v_place, v_queue, v_tries, v_extras;
-        exit when found;
-        delete from work.dead d where d.task_id = p_task returning 'dead', d.queue, d.attempts, d.extras
-          into v_place, v_queue, v_tries, v_extras;
-        exit when found;
+        perform 1 from work.ready r where r.task_id = p_task for update;
+        if not found then
+            perform 1 from work.run r where r.task_id = p_task for update;
+        end if;
+        if not found then
+            perform 1 from work.dead d where d.task_id = p_task for update;
+        end if;
+        if found then
+            select e.place into v_place from work.end_these(array[p_task], false, p_state, p_error, p_by) as e;
+            return v_place;
+        end if;
+        begin
+            if work.move_on(null, null, null, array[p_task], p_state, p_error, p_by) is not null then
+                return 'wait';
+            end if;
+            -- It does not wait. What was locked to end it there is given back before anything else is locked.
+            raise exception using errcode = 'TS005';
+        exception when sqlstate 'TS005' then
+            null;
+        end;
         if exists (select from work.outcome o where o.task_id = p_task) or not exists (select from work.task t where t.id = p_task) then
             return null;
         end if;
     end loop;
-    if v_place is null then
-        raise exception 'task % moves too fast to be ended', p_task using errcode = '55P03';
-    end if;
-    if v_place = 'run' then
-        insert into work.attempt (task_id, fence, ended, error, worker, started_at, ended_at)
-        values (p_task, v_fence, 'returned', p_error, v_worker, v_started, db.clock());
-    end if;
-    insert into work.outcome (task_id, fence, queue, state, error, worker, attempts, started_at, finished_at)
-    values (p_task, nextval('work.fence'), v_queue, p_state, p_error, p_by, v_tries, v_started, db.clock());
-    delete from work.dependency d where d.task_id = p_task;
-    perform work.ended(case when v_extras then array[p_task] end, null, array[p_task]);
-    return v_place;
+    raise exception 'task % moves too fast to be ended', p_task using errcode = '55P03';
 end
 $$;

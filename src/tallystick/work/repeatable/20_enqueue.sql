@@ -4,8 +4,7 @@
 -- rise; null has them made here. p_after_ord and p_after pair a place in the arrays (from 1) with a task that is there, which that one
 -- is to run after.
 --
--- A task that something else is to run after is locked where it is, so that its end is seen by one of the two. Locks: places in
--- the order of task ids, then order keys.
+-- A task that something else is to run after is locked where it is, so that its end is seen by one of the two.
 create or replace function work.enqueue(
     p_principal    text,
     p_ids          bigint[],
@@ -31,8 +30,9 @@ declare
     v_ids     bigint[];
     v_edge    bigint;
     v_after   bigint;
+    v_found   text;
+    v_later   bigint[] := '{}';
     v_failed  bigint[] := '{}';
-    v_plain   bigint[];
     v_agents  text[];
     v_keys    text[];
 begin
@@ -68,7 +68,10 @@ begin
     end if;
 
     for v_after in select distinct a.task from unnest(p_after) as a (task) order by a.task loop
-        if work.stays(v_after) = 'not done' then
+        v_found := work.stays_active(v_after);
+        if v_found is null then
+            v_later := v_later || v_after;
+        elsif v_found = 'not done' then
             v_failed := v_failed || v_after;
         end if;
     end loop;
@@ -94,31 +97,57 @@ begin
     select s.id, s.queue, s.priority, 0, 0, s.deadline_at is not null or s.order_key is not null,
            case when s.order_key is null then 'tasks' else 'turn' end, v_now
       from stored s;
+    select array_agg(u.agent), array_agg(u.key) into v_agents, v_keys
+      from (select distinct u.agent, u.key from unnest(p_agent, p_order_key) as u (agent, key) where u.key is not null) u;
+    perform work.lock_keys(v_agents, v_keys);
+    foreach v_after in array v_later loop
+        if work.stays_anywhere(v_after) = 'not done' then
+            v_failed := v_failed || v_after;
+        end if;
+    end loop;
     if p_after is not null then
         insert into work.dependency (on_task, task_id)
         select distinct a.task, v_ids[a.ord]
           from unnest(p_after_ord, p_after) as a (ord, task)
          where a.task = any (v_failed)
             or not exists (select from work.outcome o where o.task_id = a.task and o.state = 'done');
-        perform work.ended(null, null, v_failed);
+        perform work.move_on(null, null, v_failed);
     end if;
-    select array_agg(u.id order by u.id) into v_plain
-      from unnest(v_ids) with ordinality as u (id, ord)
-     where p_order_key is null or p_order_key[u.ord] is null;
-    perform work.admit(v_plain);
-    select array_agg(o.agent order by hashtext(o.agent || chr(31) || o.key), o.agent, o.key),
-           array_agg(o.key order by hashtext(o.agent || chr(31) || o.key), o.agent, o.key)
-      into v_agents, v_keys
-      from (select distinct u.agent, u.key from unnest(p_agent, p_order_key) as u (agent, key) where u.key is not null) o;
-    for i in 1 .. coalesce(cardinality(v_keys), 0) loop
-        perform work.next_in_turn(v_agents[i], v_keys[i]);
-    end loop;
+    perform work.admit(array(select u.id
+                               from unnest(v_ids) with ordinality as u (id, ord)
+                              where p_order_key is null or p_order_key[u.ord] is null));
+    perform work.give_turns(v_agents, v_keys);
     return v_ids;
 end
 $$;
 
--- work.stays: whether a task is still to end (and then it stays where it is until the caller commits), is done, or ended otherwise.
-create or replace function work.stays(p_task bigint) returns text
+-- work.stays_active: whether a task is queued, running or dead (`live`, and then it stays where it is until the caller commits), is
+-- done, or ended otherwise; null where it is none of these, so it waits, or moves.
+create or replace function work.stays_active(p_task bigint) returns text
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_state text;
+begin
+    perform 1 from work.ready r where r.task_id = p_task for key share;
+    if found then return 'live'; end if;
+    perform 1 from work.run r where r.task_id = p_task for key share;
+    if found then return 'live'; end if;
+    perform 1 from work.dead d where d.task_id = p_task for key share;
+    if found then return 'live'; end if;
+    select o.state into v_state from work.outcome o where o.task_id = p_task;
+    if found then
+        return case when v_state = 'done' then 'done' else 'not done' end;
+    end if;
+    -- Somebody may drop what is long over at this moment.
+    return case when not exists (select from work.task t where t.id = p_task) then 'not done' end;
+end
+$$;
+
+-- work.stays_anywhere: the same for a task that waited a moment ago.
+create or replace function work.stays_anywhere(p_task bigint) returns text
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -127,18 +156,13 @@ declare
     v_state text;
 begin
     for i in 1 .. 20 loop
-        perform 1 from work.ready r where r.task_id = p_task for key share;
-        if found then return 'live'; end if;
-        perform 1 from work.run r where r.task_id = p_task for key share;
-        if found then return 'live'; end if;
         perform 1 from work.wait w where w.task_id = p_task for key share;
-        if found then return 'live'; end if;
-        perform 1 from work.dead d where d.task_id = p_task for key share;
-        if found then return 'live'; end if;
-        select o.state into v_state from work.outcome o where o.task_id = p_task;
-        if found then return case when v_state = 'done' then 'done' else 'not done' end; end if;
-        if not exists (select from work.task t where t.id = p_task) then
-            return 'not done';
+        if found then
+            return 'live';
+        end if;
+        v_state := work.stays_active(p_task);
+        if v_state is not null then
+            return v_state;
         end if;
     end loop;
     raise exception 'task % moves too fast to be waited for', p_task using errcode = '55P03';

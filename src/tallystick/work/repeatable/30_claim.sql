@@ -71,15 +71,11 @@ as $$
 #variable_conflict use_column
 declare
     v_queues integer[];
-    v_queue  integer;
-    v_room   bigint;
-    v_left   bigint := p_limit;
-    v_count  bigint;
 begin
     if p_worker_id is not null then
         perform 1 from work.worker w where w.id = p_worker_id and w.lease_until > db.clock() for key share;
         if not found then
-            raise exception 'worker % holds no lease', p_worker_id using errcode = 'TS002';
+            raise exception 'worker % holds no lease', p_worker_id using errcode = 'TS004';
         end if;
     end if;
     select array_agg(q.id) into v_queues
@@ -97,75 +93,124 @@ begin
         return;
     end if;
 
+    return query select t.* from work.take_within(v_queues, null::bigint[], p_worker, p_worker_id, p_limit, p_lease_s) as t;
+end
+$$;
+
+-- work.take_within: begin attempts of the first tasks of some queues, or of certain tasks of them, as far as the limits of their
+-- agents and types leave room.
+create or replace function work.take_within(
+    p_queues integer[], p_tasks bigint[], p_worker text, p_worker_id bigint, p_limit bigint, p_lease_s integer
+) returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz,
+                 timeout_s integer)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+#variable_conflict use_column
+declare
+    v_now   constant timestamptz := db.clock();
+    v_rooms jsonb;
+    v_first refcursor;
+    v_next  record;
+    v_tasks bigint[] := '{}';
+    v_brake text;
+begin
     -- Whoever would take tasks under the same limit waits here, so that what runs is counted once.
     perform 1
        from work.brake b
       where b.max_running is not null
         and exists (select from work.queue q
-                     where q.id = any (v_queues)
+                     where q.id = any (p_queues)
                        and ((b.kind = 'agent' and b.name = q.agent) or (b.kind = 'type' and b.name = q.type)))
       order by b.kind, b.name
         for update;
-    for v_queue in
-        select q.id
-          from unnest(v_queues) as q (id)
-         cross join lateral (select r.priority, r.task_id from work.ready r where r.queue = q.id
-                              order by r.priority desc, r.task_id limit 1) r
-         order by r.priority desc, r.task_id
+    select coalesce(jsonb_object_agg(b.kind || ' ' || b.name, b.max_running - (
+               select count(*)
+                 from work.run r
+                 join work.queue q on q.id = r.queue
+                where (b.kind = 'agent' and q.agent = b.name) or (b.kind = 'type' and q.type = b.name))), '{}')
+      into v_rooms
+      from work.brake b
+     where b.max_running is not null;
+    if p_tasks is null then
+        open v_first for
+        select r.task_id, q.agent, q.type
+          from unnest(p_queues) as u (queue)
+          join work.queue q on q.id = u.queue
+         cross join lateral (
+                   select y.task_id, y.priority
+                     from work.ready y
+                    where y.queue = u.queue
+                    order by y.priority desc, y.task_id
+                    limit least(p_limit, coalesce((v_rooms ->> ('agent ' || q.agent))::bigint, p_limit),
+                                coalesce((v_rooms ->> ('type ' || q.type))::bigint, p_limit))
+                      for update skip locked
+               ) r
+         order by r.priority desc, r.task_id;
+    else
+        open v_first for
+        select y.task_id, q.agent, q.type
+          from work.ready y
+          join work.queue q on q.id = y.queue
+         where y.task_id = any (p_tasks) and y.queue = any (p_queues)
+         order by y.priority desc, y.task_id
+           for update of y skip locked;
+    end if;
     loop
-        select min(b.max_running - (select count(*) from work.run r join work.queue o on o.id = r.queue
-                                     where (b.kind = 'agent' and o.agent = b.name) or (b.kind = 'type' and o.type = b.name)))
-          into v_room
-          from work.queue q
-          join work.brake b on (b.kind = 'agent' and b.name = q.agent) or (b.kind = 'type' and b.name = q.type)
-         where q.id = v_queue and b.max_running is not null;
-        v_room := least(v_left, coalesce(v_room, v_left));
-        continue when v_room <= 0;
-        return query select t.* from work.take(array[v_queue], p_worker, p_worker_id, v_room, p_lease_s) as t;
-        get diagnostics v_count = row_count;
-        v_left := v_left - v_count;
-        exit when v_left <= 0;
+        fetch v_first into v_next;
+        exit when not found or cardinality(v_tasks) >= p_limit;
+        continue when (v_rooms ->> ('agent ' || v_next.agent))::bigint <= 0 or (v_rooms ->> ('type ' || v_next.type))::bigint <= 0;
+        v_tasks := v_tasks || v_next.task_id;
+        foreach v_brake in array array['agent ' || v_next.agent, 'type ' || v_next.type] loop
+            if v_rooms ? v_brake then
+                v_rooms := jsonb_set(v_rooms, array[v_brake], to_jsonb((v_rooms ->> v_brake)::bigint - 1));
+            end if;
+        end loop;
     end loop;
-end
-$$;
-
--- work.claim_these: begin attempts of certain tasks, as far as they are queued and nobody else has them in hand, in id order.
-create or replace function work.claim_these(p_tasks bigint[], p_worker text, p_lease_s integer)
-returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz,
-               timeout_s integer)
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-declare
-    v_now constant timestamptz := db.clock();
-begin
+    close v_first;
     return query
-    with chosen as materialized (
-        select q.task_id
-          from work.ready q
-         where q.task_id = any (p_tasks)
-         order by q.task_id
-           for update skip locked
-    ), taken as (
-        delete from work.ready q
-         using chosen c
-         where q.task_id = c.task_id
-        returning q.task_id, q.queue, q.priority, q.attempts, q.crashes, q.extras
+    with taken as (
+        delete from work.ready y
+         where y.task_id = any (v_tasks)
+        returning y.task_id, y.queue, y.priority, y.attempts, y.crashes, y.extras
     ), running as (
         insert into work.run
-               (task_id, fence, queue, priority, attempts, crashes, extras, worker, started_at, deadline_at, lease_until)
-        select t.task_id, nextval('work.fence'), t.queue, t.priority, t.attempts + 1, t.crashes, t.extras, p_worker,
-               v_now, v_now + make_interval(secs => q.timeout_s), v_now + make_interval(secs => p_lease_s)
+               (task_id, fence, queue, priority, attempts, crashes, extras, worker, worker_id, started_at, deadline_at, lease_until)
+        select t.task_id, nextval('work.fence'), t.queue, t.priority, t.attempts + 1, t.crashes, t.extras, p_worker, p_worker_id,
+               v_now, v_now + make_interval(secs => q.timeout_s),
+               case when p_worker_id is null then v_now + make_interval(secs => p_lease_s) end
           from taken t
           join work.queue q on q.id = t.queue
-        returning task_id, fence, queue, attempts, deadline_at, lease_until
+        returning task_id, fence, queue, priority, attempts, deadline_at, lease_until
     )
     select r.task_id, r.fence, q.agent, q.type, t.payload, r.attempts::integer, least(r.deadline_at, r.lease_until), q.timeout_s
       from running r
       join work.task t on t.id = r.task_id
       join work.queue q on q.id = r.queue
-     order by r.task_id;
+     order by r.priority desc, r.task_id;
 end
+$$;
+
+-- work.claim_these: begin attempts of certain tasks, as far as they are queued, nobody else has them in hand, and nothing of them is
+-- paused or at its limit.
+create or replace function work.claim_these(p_tasks bigint[], p_worker text, p_lease_s integer)
+returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz,
+               timeout_s integer)
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select t.*
+      from work.take_within(
+               array(select distinct r.queue
+                       from work.ready r
+                       join work.queue q on q.id = r.queue
+                      where r.task_id = any (p_tasks)
+                        and not exists (select from work.brake b
+                                         where b.paused_at is not null
+                                           and ((b.kind = 'agent' and b.name = q.agent) or (b.kind = 'type' and b.name = q.type)))),
+               p_tasks, p_worker, null::bigint, cardinality(p_tasks)::bigint, p_lease_s) as t;
 $$;

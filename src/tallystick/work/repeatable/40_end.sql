@@ -1,7 +1,24 @@
+-- work.lock_runs: lock attempts whose fence still holds, in the order of task ids; where their rows are, for the caller's next
+-- statement. That finds them by place, so that dead rows cost nothing. It has to be another statement: a row that was waited for may
+-- have been prolonged meanwhile, and then it is at a place which this statement does not see yet.
+create or replace function work.lock_runs(p_task bigint[], p_fence bigint[]) returns tid[]
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select array_agg(l.place)
+      from (select distinct u.task_id, u.fence from unnest(p_task, p_fence) as u (task_id, fence) order by u.task_id) g
+     cross join lateral (
+               select r.ctid as place
+                 from work.run r
+                where r.task_id = g.task_id and r.fence = g.fence
+                  for update
+           ) l;
+$$;
+
 -- work.finish: end attempts whose fence still holds, done or failed for good, with one audit event; for each given one, in order,
 -- whether it did hold, so that a batch is one statement, which is a transaction by itself where it stands alone. Runs
--- are locked in id order. An attempt that is given twice ends once, by the first. Each run is looked up by its key, and a locked row
--- is still where it was read, so that dead rows cost nothing.
+-- are locked in id order. An attempt that is given twice ends once, by the first.
 create or replace function work.finish(
     p_task bigint[], p_fence bigint[], p_state text[], p_result text[], p_error text[], p_worker text
 ) returns boolean[]
@@ -11,28 +28,22 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    v_now    constant timestamptz := db.clock();
+    v_now    timestamptz;
+    v_places tid[];
     v_held   boolean[];
     v_extras bigint[];
     v_done   bigint[];
     v_not    bigint[];
 begin
+    v_places := work.lock_runs(p_task, p_fence);
+    v_now := db.clock();
     with given as materialized (
         select u.task_id, u.fence, u.state, u.result, u.error, u.ord,
                row_number() over (partition by u.task_id, u.fence order by u.ord) = 1 as first
           from unnest(p_task, p_fence, p_state, p_result, p_error) with ordinality as u (task_id, fence, state, result, error, ord)
-    ), locked as materialized (
-        select l.place
-          from (select task_id, fence from given where first order by task_id) g
-         cross join lateral (
-                   select r.ctid as place
-                     from work.run r
-                    where r.task_id = g.task_id and r.fence = g.fence
-                      for update
-               ) l
     ), gone as (
         delete from work.run r
-         where r.ctid = any (array(select l.place from locked l))
+         where r.ctid = any (v_places)
         returning r.task_id, r.fence, r.queue, r.attempts, r.started_at, r.extras
     ), written as (
         insert into work.outcome (task_id, fence, queue, state, result, error, worker, attempts, started_at, finished_at)
@@ -42,8 +53,8 @@ begin
     )
     select array_agg(o.task_id is not null order by g.ord),
            array_agg(o.task_id) filter (where o.extras),
-           array_agg(o.task_id) filter (where g.state = 'done'),
-           array_agg(o.task_id) filter (where g.state <> 'done')
+           array_agg(o.task_id order by g.ord) filter (where o.task_id is not null and g.state = 'done'),
+           array_agg(o.task_id order by g.ord) filter (where o.task_id is not null and g.state <> 'done')
       into v_held, v_extras, v_done, v_not
       from given g
       left join gone o on o.task_id = g.task_id and o.fence = g.fence and g.first;
@@ -72,26 +83,20 @@ set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
-    v_now    constant timestamptz := db.clock();
+    v_now    timestamptz;
+    v_places tid[];
     v_became text[];
     v_dead   bigint[];
 begin
+    v_places := work.lock_runs(p_task, p_fence);
+    v_now := db.clock();
     with given as materialized (
         select u.task_id, u.fence, u.ended, u.error, u.retry_s, u.ord,
                row_number() over (partition by u.task_id, u.fence order by u.ord) = 1 as first
           from unnest(p_task, p_fence, p_ended, p_error, p_retry_s) with ordinality as u (task_id, fence, ended, error, retry_s, ord)
-    ), locked as materialized (
-        select l.place
-          from (select task_id, fence from given where first order by task_id) g
-         cross join lateral (
-                   select r.ctid as place
-                     from work.run r
-                    where r.task_id = g.task_id and r.fence = g.fence
-                      for update
-               ) l
     ), gone as (
         delete from work.run r
-         where r.ctid = any (array(select l.place from locked l))
+         where r.ctid = any (v_places)
         returning r.task_id, r.fence, r.queue, r.priority, r.attempts, r.crashes, r.extras, r.worker, r.started_at
     ), judged as materialized (
         select o.task_id, o.fence, o.queue, o.priority, o.extras, o.worker, o.started_at, g.ended, g.error, g.ord,
@@ -137,7 +142,7 @@ begin
       left join judged j on j.ord = g.ord;
     -- What is given up does not hold up those behind it.
     if v_dead is not null then
-        perform work.leave_turn(v_dead);
+        perform work.move_on(v_dead, null, null);
     end if;
     return v_became;
 end

@@ -102,21 +102,25 @@ begin
 end
 $$;
 
--- work.expire: end up to p_limit tasks whose deadline has passed, wherever they are; which.
+-- work.expire: end up to p_limit tasks whose deadline has passed, wherever they are; which. Those that somebody has in hand at this
+-- moment are left to the next call.
 create or replace function work.expire(p_limit bigint) returns setof bigint
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
 declare
-    v_task bigint;
+    v_now   constant timestamptz := db.clock();
+    v_tasks bigint[];
 begin
-    for v_task in
-        select d.task_id from work.due d where d.deadline_at <= db.clock() order by d.deadline_at limit p_limit for update skip locked
-    loop
-        if work.end_anywhere(v_task, 'failed', 'deadline_passed: it was not finished by its deadline', 'tallystick') is not null then
-            return next v_task;
-        end if;
-    end loop;
+    select array_agg(d.task_id) into v_tasks
+      from (select d.task_id from work.due d where d.deadline_at <= v_now order by d.deadline_at limit p_limit) d;
+    if v_tasks is not null then
+        return query
+        select e.task_id
+          from work.end_these(v_tasks, true, 'failed', 'deadline_passed: it was not finished by its deadline', 'tallystick') as e
+         order by e.task_id;
+    end if;
 end
 $$;

@@ -9,7 +9,7 @@ begin
     if not found then
         return false;
     end if;
-    perform work.wake(array[p_task], array[p_answer]);
+    perform work.go_on(array[p_task], array[p_answer]);
     return true;
 end
 $$;
@@ -48,7 +48,7 @@ begin
      where t.id = p_task and t.order_key is not null
     returning agent, key into v_turn;
     if found then
-        perform work.next_in_turn(v_turn.agent, v_turn.key);
+        perform work.give_turns(array[v_turn.agent], array[v_turn.key]);
     else
         perform work.admit(array[p_task]);
     end if;
@@ -67,12 +67,13 @@ set search_path = pg_catalog, pg_temp
 as $$
     insert into work.queue as q (agent, type, max_attempts, max_crashes, timeout_s, backoff_s, max_backoff_s, per_key)
     values (p_agent, p_type, coalesce(p_max_attempts, 5), coalesce(p_max_crashes, 5), coalesce(p_timeout_s, 3600),
-            coalesce(p_backoff_s, 1), coalesce(p_max_backoff_s, greatest(300, p_backoff_s)), coalesce(p_per_key, 1))
+            least(coalesce(p_backoff_s, 1), p_max_backoff_s), coalesce(p_max_backoff_s, greatest(300, p_backoff_s)),
+            coalesce(p_per_key, 1))
         on conflict (agent, type) do update
        set max_attempts = coalesce(p_max_attempts, q.max_attempts),
            max_crashes = coalesce(p_max_crashes, q.max_crashes),
            timeout_s = coalesce(p_timeout_s, q.timeout_s),
-           backoff_s = coalesce(p_backoff_s, q.backoff_s),
+           backoff_s = least(coalesce(p_backoff_s, q.backoff_s), p_max_backoff_s),
            max_backoff_s = coalesce(p_max_backoff_s, greatest(q.max_backoff_s, p_backoff_s)),
            per_key = coalesce(p_per_key, q.per_key);
 $$;

@@ -49,7 +49,7 @@ class Bell:
 
 async def ring(database: Database, channel: str) -> None:
     """Wake the listeners now. For a process that rings once; another one has a `Bell`."""
-    async with database.write() as tx:
+    async with database.statement() as tx:
         await tx.run(_NOTIFY, {"channel": channel})
 
 

@@ -252,6 +252,12 @@ class MemoryBackend:
         self._changed.set()
 
 
+async def settle_down() -> None:
+    """Let the event loop do all that it can do without something new."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def running(backend: MemoryBackend, *agents: Agent, **options: Any) -> AsyncIterator[asyncio.Event]:
     """A runner at work; what stops it. It is stopped at the end in any case."""

@@ -127,7 +127,7 @@ async def test_a_result_that_is_not_what_is_declared_is_an_attempt_that_failed()
     task_id = backend.add("wrong_result")
     async with running(backend, agent):
         await backend.at(task_id, "dead")
-    assert backend.errors[task_id] == ["NotJson: risk (float_parsing), limit (missing)"]
+    assert backend.errors[task_id] == ["NotJson: the result is not what is declared: risk (float_parsing), limit (missing)"]
 
 
 async def test_what_the_author_says_of_tries_is_made_known_and_what_is_left_out_is_left_to_the_bank() -> None:

@@ -47,9 +47,13 @@ class Shape:
         except ValidationError as error:
             raise NotJson(_faults(error)) from None
 
-    def write(self, value: Any) -> Any:
-        """A value of the declared type, or one that can be read as it, as plain JSON."""
-        return keep(self._adapter.dump_python(self.read(value), by_alias=True), "the result")
+    def write(self, value: Any, what: str) -> Any:
+        """A value of the declared type, or one that can be read as it, as plain JSON; `what` is what an error calls it."""
+        try:
+            made = self.read(value)
+        except NotJson as error:
+            raise NotJson(f"{what} is not what is declared: {error}") from None
+        return keep(self._adapter.dump_python(made, by_alias=True), what)
 
 
 def shape_of(annotation: Any) -> Shape | None:

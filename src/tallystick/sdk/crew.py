@@ -7,24 +7,20 @@ own; when one does wait, another lane goes on with those behind it. So there are
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
-import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
 
+from tallystick.sdk import attempts
 from tallystick.sdk.agent import TaskType
-from tallystick.sdk.backend import Attempt, Backend, Done, End, Failed, Lost, Returned
-from tallystick.sdk.effects import written
-from tallystick.sdk.errors import AttemptOver, FenceLost, Finished, NotJson, RetryLater, TaskFailed
+from tallystick.sdk.backend import Attempt, Backend, End, Failed, Lost, Returned
+from tallystick.sdk.errors import AttemptOver, FenceLost
 from tallystick.sdk.hold import Hold
-from tallystick.sdk.steps import clean, told
 from tallystick.sdk.sync_task import SyncTask
 from tallystick.sdk.task import Task
 from tallystick.sdk.threads import Threads
@@ -32,13 +28,6 @@ from tallystick.sdk.threads import Threads
 _log = logging.getLogger("tallystick.sdk")
 _SLICE_S = 0.005
 _LINGER_S = 10.0
-_ENDED = AttemptOver("the attempt has ended")
-
-
-@dataclass(frozen=True, slots=True)
-class _Served:
-    kind: TaskType
-    handler: Callable[[Task[Any]], Awaitable[Any]]
 
 
 class Crew:
@@ -59,7 +48,7 @@ class Crew:
         self._backend = backend
         self._ended = ended
         self._threads = threads
-        self._served = {key: _Served(kind, self._handler(kind)) for key, kind in kinds.items()}
+        self._served = {key: attempts.Served(kind, self._handler(kind)) for key, kind in kinds.items()}
         self._waiting: deque[tuple[float, Attempt]] = deque()
         self._running: dict[int, Hold] = {}
         self._lanes: set[asyncio.Task[None]] = set()
@@ -79,10 +68,10 @@ class Crew:
         """Whether no attempt is in hand."""
         return not self._waiting and not self._running
 
-    def take_on(self, attempts: Iterable[Attempt]) -> None:
+    def take_on(self, claimed: Iterable[Attempt]) -> None:
         """Run attempts; each has its time from now on."""
         now = monotonic()
-        self._waiting.extend([(now + attempt.timeout_s, attempt) for attempt in attempts])
+        self._waiting.extend([(now + attempt.timeout_s, attempt) for attempt in claimed])
         if self._waiting and not self._is_hiring:
             self._hire()
 
@@ -108,6 +97,11 @@ class Crew:
         for hold in self._running.values():
             self._cut_off(hold, AttemptOver(reason), Returned(hold.attempt, reason))
 
+    def close(self) -> None:
+        """Watch no deadline any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
     async def idle(self) -> None:
         """Return when no attempt is in hand."""
         while not self.is_idle:
@@ -124,7 +118,7 @@ class Crew:
         self._is_hiring = False
         me = asyncio.current_task()
         assert me is not None
-        waiting, running, ended = self._waiting, self._running, self._ended
+        waiting, running, served, ended = self._waiting, self._running, self._served, self._ended
         slice_ends = monotonic() + _SLICE_S
         while waiting:
             deadline, attempt = waiting.popleft()
@@ -134,7 +128,7 @@ class Crew:
             if deadline < self._alarm_at:
                 self._arm(deadline)
             try:
-                end = await self._attempt(hold)
+                end = await attempts.run(hold, served.get((attempt.agent, attempt.type)))
             finally:
                 del running[attempt.fence]
                 self.freed.set()
@@ -148,28 +142,6 @@ class Crew:
                 slice_ends = monotonic() + _SLICE_S
         if waiting and not self._is_hiring:
             self._hire()
-
-    async def _attempt(self, hold: Hold) -> End | None:
-        """Run a handler; how its attempt ended, or None where that is known already."""
-        attempt = hold.attempt
-        try:
-            served = self._served.get((attempt.agent, attempt.type))
-            if served is None:
-                raise LookupError(f"this worker has no handler of {attempt.type!r} for {attempt.agent!r}")
-            task = Task(hold, _payload(served.kind, attempt), served.kind.result)
-            result = await served.handler(task)
-            if result is not None:
-                result = written(result, served.kind.result)
-            if (hold.over is None and hold.turnstile is None) or await _close(hold):
-                hold.over = _ENDED
-                return Done(attempt, result)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends its attempt, and nothing else
-            return await _came_to_nothing(hold, error)
-        if result is not None and isinstance(hold.over, Finished):
-            _log.error("task %d was finished by finish(), so what its handler returned is dropped", attempt.task_id)
-        return None
 
     def _handler(self, kind: TaskType) -> Callable[[Task[Any]], Awaitable[Any]]:
         if kind.is_async:
@@ -221,44 +193,3 @@ class Crew:
             hold.deadline = monotonic() + _LINGER_S
             if hold.deadline < self._alarm_at:
                 self._arm(hold.deadline)
-
-
-async def _close(hold: Hold) -> bool:
-    """Close an attempt once its steps have come to their ends; whether it was open until now."""
-    if hold.over is not None:
-        return False
-    try:
-        async with hold.gate().alone():
-            hold.over = _ENDED
-    except AttemptOver:
-        return False
-    return True
-
-
-async def _came_to_nothing(hold: Hold, error: BaseException) -> Failed | None:
-    attempt = hold.attempt
-    with contextlib.suppress(asyncio.CancelledError):
-        if not await _close(hold):
-            if isinstance(hold.over, Finished) and not isinstance(error, AttemptOver):
-                _log.error("the handler of task %d raised %s after finish()", attempt.task_id, type(error).__name__)
-            return None
-    if hold.over not in (None, _ENDED):
-        return None
-    hold.over = _ENDED
-    if isinstance(error, TaskFailed):
-        return Failed(attempt, clean(str(error)) or "TaskFailed", final=True)
-    if isinstance(error, RetryLater):
-        return Failed(attempt, told(error), retry_in_s=error.in_s)
-    # Of a bug the log says what kind it is and where it came from; its message may hold data of customers.
-    where = "".join(traceback.format_tb(error.__traceback__))
-    _log.warning("attempt %d of task %d failed: %s\n%s", attempt.attempt, attempt.task_id, type(error).__name__, where)
-    return Failed(attempt, told(error))
-
-
-def _payload(kind: TaskType, attempt: Attempt) -> Any:
-    if kind.payload is None:
-        return attempt.payload if kind.wants_payload else None
-    try:
-        return kind.payload.read(attempt.payload)
-    except NotJson as error:
-        raise TaskFailed(f"payload_malformed: {error}") from None

@@ -122,7 +122,7 @@ def written(result: Any, shape: codec.Shape | None) -> Any:
     """A result as plain JSON; refuses with `NotJson` one that is not what its handler declares."""
     if result is None:
         return None
-    return codec.keep(result, "the result") if shape is None else shape.write(result)
+    return codec.keep(result, "the result") if shape is None else shape.write(result, "the result")
 
 
 def _amount(amount: Any) -> Decimal:

@@ -7,6 +7,7 @@ everything it knows of does not catch these by accident. Nothing is written afte
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 
 class AttemptOver(BaseException):
@@ -33,6 +34,8 @@ class RetryLater(Exception):
     """Raised by a handler: this attempt came to nothing, and the next one is to begin in `in_s` seconds."""
 
     def __init__(self, reason: str, *, in_s: float) -> None:
+        if not 0 <= in_s < inf:
+            raise ValueError("a task is tried again in a number of seconds, 0 or more")
         super().__init__(reason)
         self.in_s = in_s
 

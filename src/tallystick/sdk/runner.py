@@ -145,10 +145,14 @@ class Runner:
         if settler.unsettled:
             _log.error("%d attempts that have ended could not be settled; they come back by themselves", settler.unsettled)
         await _cancel([*others, settling])
+        crew.close()
         try:
             await self._backend.close()
         except BackendAway as error:
-            _log.warning("the backend was left without a word, as it is away: %s", error)
+            _log.warning("the backend is away, and was left without a word: %s", error)
+        except Exception:  # noqa: BLE001 - see below
+            # Whatever it was, the lease ends by itself, and what ended the runner is to be told.
+            _log.exception("the backend could not be left")
 
 
 async def _patiently(ask: Callable[[], Awaitable[Answer]], what: str) -> Answer:

@@ -174,8 +174,12 @@ class Stopwatch:
 
 async def run(call: Callable[[], Any]) -> Any:
     """Call a function, be it asynchronous or not."""
-    value = call()
-    return await value if inspect.isawaitable(value) else value
+    try:
+        value = call()
+        return await value if inspect.isawaitable(value) else value
+    except SystemExit as error:
+        # Raised in a task of asyncio, it would end the worker.
+        raise RuntimeError(f"a step function asked the process to exit ({error})") from error
 
 
 def data_of(name: str, *data: Any) -> bytes:

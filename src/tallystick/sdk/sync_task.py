@@ -218,6 +218,8 @@ def _sent(box: _Box, fn: Callable[..., Any]) -> Callable[..., Any]:
         box.put(_Errand(functools.partial(fn, *args, **kwargs), contextvars.copy_context(), answer))
         value = await answer
         if inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()
             raise TypeError("a step function of a SyncTask is no coroutine function")
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 WAIT_S = 60
+FORKS = multiprocessing.get_context("forkserver")
+"""Where worker processes of tests come from: what they import is imported once, and they are forked from there."""
+FORKS.set_forkserver_preload(["tests.ledger_writer", "tests.work_crew"])
 
 
 def wait_until(condition: Callable[[], bool], what: str, wait_s: float = WAIT_S) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import tempfile
@@ -24,16 +23,13 @@ from tallystick import ledger
 from tallystick.db import Database, EmbeddedServer, migrate
 from tests.conftest import bin_dir
 from tests.ledger_writer import ACCOUNTS, COIN, SINK, write
-from tests.processes import kill, postmaster
+from tests.processes import FORKS, kill, postmaster
 
 pytestmark = pytest.mark.faults
 
 PROCESSES = 8
 SECONDS = float(os.environ.get("TALLYSTICK_SOAK_S", "6"))
 FUNDS = 1_500
-# What the processes import is imported once, and they are forked from there.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.ledger_writer"])
 
 
 @dataclass
@@ -50,7 +46,7 @@ class Writers:
         self.started += 1
         name = f"{self.mode}-{self.started}"
         arguments = (self.url, name, self.mode, self.folder / f"{name}.jsonl", self.stop)
-        self.running[name] = _FORKS.Process(target=write, args=arguments, name=name)
+        self.running[name] = FORKS.Process(target=write, args=arguments, name=name)
         self.running[name].start()
 
     def kill(self, name: str) -> None:

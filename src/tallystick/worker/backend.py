@@ -40,18 +40,20 @@ class DatabaseBackend:
         self._poll_s = poll_s
         self._bell = Bell(database, work.CHANNEL)
         self._types: dict[str, list[str]] = {}
+        self._patience_s = (settings or DatabaseSettings()).statement_timeout_ms * 2 / 1000
         self._handed: dict[int, float] = {}
-        self._newest = 0
+        self._ending: set[int] = set()
         self._news: asyncio.Queue[sdk.Lost] = asyncio.Queue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lease = Lease(database.url, settings, name=name, lease_s=lease_s, held=self._on_held, lost=self._on_lost)
         self._woken: asyncio.Event | None = None
         self._around = AsyncExitStack()
         self._claiming: set[asyncio.Task[Sequence[sdk.Attempt]]] = set()
+        self._giving_back: asyncio.Task[None] | None = None
 
     async def open(self, queues: Sequence[sdk.Queue]) -> None:
         """Make the queues known, begin the lease and listen for the bell."""
-        async with _answered():
+        async with self._answered():
             self._loop = asyncio.get_running_loop()
             self._types = {}
             async with self._database.write() as tx:
@@ -95,7 +97,7 @@ class DatabaseBackend:
         finishes = [(place, _finish(end)) for place, end in enumerate(ends) if _is_final(end)]
         failures = [(place, _failure(end)) for place, end in enumerate(ends) if not _is_final(end)]
         held = [False] * len(ends)
-        async with _answered():
+        async with self._answered():
             if finishes:
                 batch = [finish for _, finish in finishes]
                 done = await self._database.retrying(lambda tx: work.finish(tx, batch, self._name), one_statement=True)
@@ -114,7 +116,7 @@ class DatabaseBackend:
 
     async def steps(self, attempt: sdk.Attempt) -> Sequence[sdk.StepRecord]:
         """All that is recorded of the steps of the task."""
-        async with _answered(), self._database.read() as tx:
+        async with self._answered(), self._database.read() as tx:
             return [_step_record(step) for step in await work.steps(tx, attempt.task_id)]
 
     async def record(self, attempt: sdk.Attempt, step: sdk.StepRecord) -> None:
@@ -130,7 +132,7 @@ class DatabaseBackend:
             step.detail,
             step.took_ms,
         )
-        async with _answered():
+        async with self._answered():
             try:
                 await self._database.retrying(lambda tx: work.record_step(tx, attempt.task_id, attempt.fence, new))
             except Conflict as refusal:
@@ -147,9 +149,8 @@ class DatabaseBackend:
         waits = work.Wait(
             wait.kind, wait.step, wait.input_hash, wait.wake_at, wait.in_s, wait.event_type, wait.match, wait.question
         )
-        async with _answered():
+        async with self._ends(attempt), self._answered():
             await self._database.retrying(lambda tx: agents.park(tx, _fence(attempt), waits))
-        self._handed.pop(attempt.fence, None)
 
     async def finish(self, attempt: sdk.Attempt, completion: sdk.Completion) -> None:
         """Carry out the effects and end the task, in one transaction."""
@@ -160,7 +161,7 @@ class DatabaseBackend:
                 tx, principal=attempt.agent, worker=self._name, agent=attempt.agent, attempt=fence, completion=completion
             )
 
-        async with _answered():
+        async with self._ends(attempt), self._answered():
             try:
                 await self._database.retrying(carry_out)
             except agents.Refused as refusal:
@@ -170,7 +171,6 @@ class DatabaseBackend:
             except Conflict as refusal:
                 if refusal.code != "fence_lost" or not await self._ended((fence, "done")):
                     raise
-        self._handed.pop(attempt.fence, None)
         self._bell.ring()
 
     async def lost(self) -> sdk.Lost:
@@ -181,10 +181,12 @@ class DatabaseBackend:
         """End the lease; what is still held goes back to its queue."""
         await asyncio.gather(*self._claiming, return_exceptions=True)
         await self._lease.close()
+        if self._giving_back is not None:
+            await asyncio.gather(self._giving_back, return_exceptions=True)
         await self._around.aclose()
         worker_id = self._lease.worker_id
         if worker_id is not None:
-            async with _answered():
+            async with self._answered():
                 await self._database.retrying(lambda tx: work.leave(tx, worker_id))
         self._handed.clear()
 
@@ -193,21 +195,26 @@ class DatabaseBackend:
         if worker_id is None:
             raise sdk.BackendAway("there is no lease at this moment")
         attempts: list[sdk.Attempt] = []
-        async with _answered():
-            for agent, types in self._types.items():
-                room = limit - len(attempts)
-                if room > 0:
-                    claimed = await self._database.retrying(
-                        lambda tx, agent=agent, types=types, room=room: work.claim(  # type: ignore[misc]
-                            tx, agents=[agent], types=types, worker=self._name, worker_id=worker_id, limit=room
-                        ),
-                        one_statement=True,
-                    )
-                    attempts += [_attempt(each) for each in claimed]
+        try:
+            async with self._answered():
+                for agent, types in self._types.items():
+                    room = limit - len(attempts)
+                    if room > 0:
+                        claimed = await self._database.retrying(
+                            lambda tx, agent=agent, types=types, room=room: work.claim(  # type: ignore[misc]
+                                tx, agents=[agent], types=types, worker=self._name, worker_id=worker_id, limit=room
+                            ),
+                            one_statement=True,
+                        )
+                        attempts += [_attempt(each) for each in claimed]
+        except sdk.BackendAway:
+            # Those of the agents before are ours in any case. Whether more are, the next beat tells.
+            self._lease.hurry()
+            if not attempts:
+                raise
         now = time.monotonic()
         for attempt in attempts:
             self._handed[attempt.fence] = now
-            self._newest = max(self._newest, attempt.fence)
         return attempts
 
     async def _recognize(self, ends: Sequence[sdk.End], held: list[bool]) -> None:
@@ -226,8 +233,8 @@ class DatabaseBackend:
         async with self._database.read() as tx:
             return all(await work.ended_under(tx, [fence for fence, _ in attempts], [ended for _, ended in attempts]))
 
-    def _on_held(self, fences: frozenset[int], asked_at: float) -> None:
-        self._tell(lambda: self._missing(fences, asked_at))
+    def _on_held(self, held: Sequence[work.Fence], asked_at: float) -> None:
+        self._tell(lambda: self._compare(held, asked_at))
 
     def _on_lost(self) -> None:
         self._tell(self._all)
@@ -239,10 +246,68 @@ class DatabaseBackend:
         except RuntimeError:
             _log.debug("the loop is closed, so nobody is left to be told of lost attempts")
 
-    def _missing(self, fences: frozenset[int], asked_at: float) -> None:
+    def _compare(self, held: Sequence[work.Fence], asked_at: float) -> None:
+        """What the database says is held, beside what was handed out."""
+        fences = {each.fence for each in held}
         # What was claimed while the database was asked is not in its answer.
-        lost = [fence for fence, since in self._handed.items() if since < asked_at and fence not in fences]
-        self._forget(lost)
+        self._forget(
+            [
+                fence
+                for fence, since in self._handed.items()
+                if since < asked_at and fence not in fences and fence not in self._ending
+            ]
+        )
+        unheard = [each for each in held if each.fence not in self._handed]
+        if unheard and (self._giving_back is None or self._giving_back.done()):
+            self._giving_back = asyncio.ensure_future(self._give_back(unheard))
+
+    async def _give_back(self, unheard: Sequence[work.Fence]) -> None:
+        """Give back what was claimed in a call whose answer was lost: the lease would keep it, and nobody would run it."""
+        # A claim that is under way may bring some of it, and what has ended meanwhile is not held.
+        await asyncio.gather(*self._claiming, return_exceptions=True)
+        lost = [
+            work.Failure(each.task_id, each.fence, "claim_unheard: the answer to its claim was lost", "returned", retry_in_s=0)
+            for each in unheard
+            if each.fence not in self._handed
+        ]
+        if not lost:
+            return
+        try:
+            async with self._answered():
+                became = await self._database.retrying(lambda tx: work.fail(tx, lost, self._name))
+        except sdk.BackendAway as error:
+            _log.warning("%s could not give back %d tasks, and tries again: %s", self._name, len(lost), error)
+            return
+        if count := sum(1 for what in became if what != "lost"):
+            _log.warning("%s gave back %d tasks; it had not heard that they were claimed", self._name, count)
+            self._bell.ring()
+
+    @asynccontextmanager
+    async def _ends(self, attempt: sdk.Attempt) -> AsyncIterator[None]:
+        """What would end an attempt. It hears itself whether the fence held; so a beat that sees it ended says nothing."""
+        self._ending.add(attempt.fence)
+        try:
+            yield
+        finally:
+            self._ending.discard(attempt.fence)
+        self._handed.pop(attempt.fence, None)
+
+    @asynccontextmanager
+    async def _answered(self) -> AsyncIterator[None]:
+        """Errors as the sdk knows them. A connection that has died without a word is not waited for for ever."""
+        try:
+            async with asyncio.timeout(self._patience_s):
+                yield
+        except TimeoutError as error:
+            raise sdk.BackendAway("the database does not answer") from error
+        except Unavailable as error:
+            raise sdk.BackendAway(str(error)) from error
+        except Conflict as error:
+            if error.code == "fence_lost":
+                raise sdk.FenceLost(error.detail) from None
+            if error.code == "lease_lost":
+                raise sdk.BackendAway(str(error)) from None
+            raise
 
     def _all(self) -> None:
         self._forget(list(self._handed))
@@ -252,21 +317,6 @@ class DatabaseBackend:
             del self._handed[fence]
         if lost:
             self._news.put_nowait(sdk.Lost(frozenset(lost)))
-
-
-@asynccontextmanager
-async def _answered() -> AsyncIterator[None]:
-    """Errors as the sdk knows them."""
-    try:
-        yield
-    except Unavailable as error:
-        raise sdk.BackendAway(str(error)) from error
-    except Conflict as error:
-        if error.code == "fence_lost":
-            raise sdk.FenceLost(error.detail) from None
-        if error.code == "lease_lost":
-            raise sdk.BackendAway(str(error)) from None
-        raise
 
 
 @asynccontextmanager

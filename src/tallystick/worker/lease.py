@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tallystick import work
 from tallystick.db import Database, DatabaseSettings
@@ -14,6 +14,7 @@ from tallystick.kit import TallystickError
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.5
+_LEAST_PATIENCE_S = 2.0
 
 
 class Lease:
@@ -21,7 +22,7 @@ class Lease:
 
     `held` is told, from the thread, which attempts the database says are held, and the time (`time.monotonic`) just before it
     was asked; `lost` that all that was claimed before is over. A worker that could not beat for as long as its lease says so by
-    itself, whatever the database would say.
+    itself, whatever the database would say, and even if that never answers.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Lease:
         *,
         name: str,
         lease_s: int,
-        held: Callable[[frozenset[int], float], None],
+        held: Callable[[Sequence[work.Fence], float], None],
         lost: Callable[[], None],
     ) -> None:
         small = (settings or DatabaseSettings()).model_copy(update={"pool_max_size": 1})
@@ -41,7 +42,10 @@ class Lease:
         self._held = held
         self._lost = lost
         self._worker_id: int | None = None
-        self._stopping = threading.Event()
+        self._good = 0.0
+        self._end: asyncio.TimerHandle | None = None
+        self._wake = threading.Event()
+        self._is_closed = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -53,65 +57,96 @@ class Lease:
         """Begin the lease; raises `Unavailable` where the database cannot be reached."""
         url, settings = self._database
         database = Database(url, settings)
-        await database.open()
         try:
+            await database.open()
+            self._good = time.monotonic()
             self._worker_id = await self._register(database)
         finally:
             await database.close()
-        self._stopping.clear()
+        self._is_closed = False
+        self._wake.clear()
         self._thread = threading.Thread(target=self._run, name=f"lease of {self._name}", daemon=True)
         self._thread.start()
 
+    def hurry(self) -> None:
+        """Beat now, and so have the database say which attempts are held."""
+        self._wake.set()
+
     async def close(self) -> None:
         """Beat no more. Whoever holds a lease after that gives it back, or lets it run out."""
-        self._stopping.set()
+        self._is_closed = True
+        self._wake.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        asyncio.run(self._beat_until_stopped())
+        asyncio.run(self._beat_until_closed())
 
-    async def _beat_until_stopped(self) -> None:
+    async def _beat_until_closed(self) -> None:
         url, settings = self._database
-        database = Database(url, settings)
-        opened = False
-        good = time.monotonic()
+        database: Database | None = None
+        left: set[asyncio.Task[None]] = set()
         wait_s = self._lease_s / 4
-        while not await asyncio.to_thread(self._stopping.wait, wait_s):
-            try:
-                if not opened:
-                    await database.open(wait_s=2)
-                    opened = True
-                began = time.monotonic()
-                await self._beat(database, began)
-                good = began
-                wait_s = self._lease_s / 4
-            except TallystickError as error:
+        self._renew(self._good)
+        while True:
+            await asyncio.to_thread(self._wake.wait, wait_s)
+            self._wake.clear()
+            if self._is_closed:
+                break
+            database = database or Database(url, settings)
+            beating = asyncio.create_task(self._beat(database))
+            done, _ = await asyncio.wait([beating], timeout=max(self._lease_s / 3, _LEAST_PATIENCE_S))
+            error = beating.exception() if done else TimeoutError("the database does not answer")
+            wait_s = self._lease_s / 4
+            if error is None:
+                continue
+            if done and not isinstance(error, TallystickError):
+                _log.error("%s could not renew its lease", self._name, exc_info=error)
+            else:
                 _log.warning("%s could not renew its lease: %s", self._name, error)
-                wait_s = _RETRY_S
-                if self._worker_id is not None and time.monotonic() - good >= self._lease_s:
-                    self._lose()
-        if opened:
+            wait_s = min(wait_s, _RETRY_S)
+            # The next beat is on a connection of its own; nobody waits for this one any more.
+            beating.cancel()
+            leaving = asyncio.create_task(database.close())
+            left.add(leaving)
+            leaving.add_done_callback(left.discard)
+            database = None
+        if database is not None:
             await database.close()
 
-    async def _beat(self, database: Database, began: float) -> None:
+    async def _beat(self, database: Database) -> None:
+        began = time.monotonic()
+        await database.open(wait_s=_LEAST_PATIENCE_S)
         worker_id = self._worker_id
-        if worker_id is None:
-            self._worker_id = await self._register(database)
-            return
-        async with database.write() as tx:
-            held = await work.beat(tx, worker_id, self._lease_s)
-        if held is None:
+        if worker_id is not None:
+            async with database.write() as tx:
+                held = await work.beat(tx, worker_id, self._lease_s)
+            if self._worker_id != worker_id:
+                # It was over before the answer came.
+                return
+            if held is not None:
+                self._renew(began)
+                self._held(held, began)
+                return
             self._lose()
-            self._worker_id = await self._register(database)
-        else:
-            self._held(frozenset(each.fence for each in held), began)
+            began = time.monotonic()
+        self._worker_id = await self._register(database)
+        self._renew(began)
 
     async def _register(self, database: Database) -> int:
         async with database.write() as tx:
             return await work.register(tx, self._name, self._lease_s)
 
+    def _renew(self, began: float) -> None:
+        """From when the last beat began, the lease has its time."""
+        if self._end is not None:
+            self._end.cancel()
+        left_s = began + self._lease_s - time.monotonic()
+        self._end = asyncio.get_running_loop().call_later(max(left_s, 0), self._lose)
+
     def _lose(self) -> None:
+        if self._worker_id is None:
+            return
         _log.warning("%s lost its lease; what it ran is over", self._name)
         self._worker_id = None
         self._lost()

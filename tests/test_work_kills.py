@@ -1,0 +1,244 @@
+"""Agents whose workers are killed at every point, stopped past their lease, or cut off from the database at a commit.
+
+The workers are processes of their own; what they do outside of the database they note in files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import class_row
+
+from tallystick import work
+from tallystick.db import Database
+from tests.conftest import TestDatabase
+from tests.serving import fund
+from tests.waiting import until
+from tests.wire import Wire
+from tests.work_crew import TELLER, Crew, Handler, nap, notes, pay, pay_in_a_thread, stumble, tell
+
+pytestmark = pytest.mark.faults
+
+_STORIES = """
+select t.id, q.type, coalesce(o.state, 'open') as state, coalesce(o.attempts, 0)::int as attempts,
+       ((select count(*) from work.ready x where x.task_id = t.id) + (select count(*) from work.wait x where x.task_id = t.id)
+        + (select count(*) from work.run x where x.task_id = t.id) + (select count(*) from work.dead x where x.task_id = t.id)
+        + (select count(*) from work.outcome x where x.task_id = t.id)) as places,
+       (select count(*) from work.attempt a where a.task_id = t.id and a.ended = 'crash') as crashes,
+       (select count(*) from ledger.journal j where j.task_id = t.id) as journals,
+       (select count(*) from memory.event e where e.type = 'paid' and (e.payload ->> 'task')::bigint = t.id) as events,
+       (select count(*) from work.task f where (f.payload ->> 'task')::bigint = t.id) as follow_ups
+  from work.task t
+  join work.queue q on q.id = t.queue
+  left join work.outcome o on o.task_id = t.id
+ where q.agent = 'teller'
+ order by t.id
+"""
+
+_SESSIONS = """
+select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+"""
+_LOCK_ALICE = """
+select from ledger.balance where account_id = (select id from ledger.account where name = 'ALICE') for update
+"""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the database says of a task."""
+
+    id: int
+    type: str
+    state: str
+    attempts: int
+    places: int
+    crashes: int
+    journals: int
+    events: int
+    follow_ups: int
+
+
+def stories(url: str) -> dict[str, Story]:
+    """What became of the tasks of the teller, by type."""
+    with psycopg.connect(url) as connection, connection.cursor(row_factory=class_row(Story)) as cursor:
+        return {story.type: story for story in cursor.execute(_STORIES.encode())}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a worker is killed: at a point of its code, or at a commit of it. Then how often each part ran in the end.
+
+    `statement` is what the transaction has in its text, the `nth` of those; `answered`: the server has committed it.
+    """
+
+    handler: Handler = pay
+    statement: str = ""
+    nth: int = 1
+    answered: bool = False
+    ran: tuple[int, int, int] = (1, 1, 1)
+    crashes: int = 1
+
+
+POINTS = {
+    "before-its-claim-commits": Point(statement="work.claim(", crashes=0),
+    "before-it-hears-of-its-claim": Point(statement="work.claim(", answered=True),
+    "claimed": Point(),
+    "begun": Point(),
+    "in-a-step": Point(ran=(2, 1, 1)),
+    "before-a-step-commits": Point(statement="work.record(", ran=(2, 1, 1)),
+    "after-a-step-commits": Point(statement="work.record(", answered=True),
+    "between-steps": Point(),
+    "before-an-intent-commits": Point(statement="work.record(", nth=2),
+    "after-an-intent-commits": Point(statement="work.record(", nth=2, answered=True),
+    "in-a-call": Point(ran=(1, 2, 1)),
+    "before-a-call-commits": Point(statement="work.record(", nth=3, ran=(1, 2, 1)),
+    "after-a-call-commits": Point(statement="work.record(", nth=3, answered=True),
+    "in-the-last-step": Point(ran=(1, 1, 2)),
+    "before-finish": Point(),
+    "in-finish": Point(),
+    "in-finish-in-a-thread": Point(pay_in_a_thread),
+    "before-the-finish-commits": Point(statement="work.finish("),
+    "before-the-finish-of-a-thread-commits": Point(pay_in_a_thread, statement="work.finish("),
+    "after-the-finish-commits": Point(statement="work.finish(", answered=True, crashes=0),
+    "finished": Point(crashes=0),
+    "before-an-end-commits": Point(tell, statement="work.finish(", ran=(1, 0, 0)),
+    "after-an-end-commits": Point(tell, statement="work.finish(", answered=True, ran=(1, 0, 0), crashes=0),
+    "before-it-parks": Point(nap, statement="work.park(", ran=(1, 0, 0)),
+    "after-it-parks": Point(nap, statement="work.park(", answered=True, ran=(1, 0, 0), crashes=0),
+}
+
+
+async def _enqueue(db: Database, folder: Path, types: Sequence[str], **payload: str) -> list[int]:
+    async with db.write() as tx:
+        tasks = [work.NewTask(TELLER, type, {"folder": str(folder)} | payload) for type in types]
+        return await work.enqueue(tx, "me", tasks)
+
+
+async def _all_done(url: str) -> bool:
+    return all(story.state == "done" for story in (await asyncio.to_thread(stories, url)).values())
+
+
+async def test_wherever_a_worker_is_killed_another_finishes_its_task_and_all_of_it_happened_once(
+    db: Database, database: TestDatabase, tmp_path: Path
+) -> None:
+    await fund(db)
+    ids = dict(zip(POINTS, await _enqueue(db, tmp_path, list(POINTS)), strict=True))
+    few = asyncio.Semaphore(4)
+
+    async def die(crew: Crew, name: str, point: Point) -> None:
+        async with few, Wire(database.app_url) as wire:
+            worker = crew.start(wire.url, {name: point.handler}, dies_at="" if point.statement else name)
+            if point.statement:
+
+                async def killed() -> None:
+                    crew.kill(worker)
+
+                await wire.cut(point.statement, nth=point.nth, answered=point.answered, then=killed).wait()
+            await until(lambda: _ended(worker))
+
+    with Crew(tmp_path) as crew:
+        await asyncio.gather(*(die(crew, name, point) for name, point in POINTS.items()))
+        killed = stories(database.owner_url)
+        assert {name: story.places for name, story in killed.items()} == dict.fromkeys(POINTS, 1)
+        done = {name for name, story in killed.items() if story.state == "done"}
+        assert done == {"after-the-finish-commits", "finished", "after-an-end-commits"}
+        crew.start(database.app_url, {name: point.handler for name, point in POINTS.items()})
+        await until(lambda: _all_done(database.owner_url))
+    effects = {name: 0 if point.handler in (tell, nap) else 1 for name, point in POINTS.items()}
+    assert stories(database.owner_url) == {
+        name: Story(ids[name], name, "done", 1, 1, point.crashes, *[effects[name]] * 3) for name, point in POINTS.items()
+    }
+    ran = {name: tuple(len(notes(tmp_path, ids[name], part)) for part in ("score", "send", "report")) for name in POINTS}
+    assert ran == {name: point.ran for name, point in POINTS.items()}
+    # A call that went out twice went out under one key.
+    keys = {name: set(notes(tmp_path, ids[name], "send")) for name in POINTS if effects[name]}
+    assert keys == {name: {f"{ids[name]}:send"} for name in keys}
+
+
+async def _ended(process: ForkServerProcess) -> bool:
+    return process.exitcode is not None or not process.is_alive()
+
+
+async def test_a_worker_killed_while_its_finish_waits_for_a_lock_leaves_nothing_of_it(
+    db: Database, database: TestDatabase, tmp_path: Path
+) -> None:
+    await fund(db)
+    ids = await _enqueue(db, tmp_path, ["pay"])
+    with Crew(tmp_path) as crew, psycopg.connect(database.owner_url) as other:
+        other.execute(_LOCK_ALICE)
+        worker = crew.start(database.app_url, {"pay": pay})
+        await until(lambda: _waits_for_a_lock(database.owner_url))
+        crew.kill(worker)
+        other.rollback()
+        # The server goes on with the statement, and finds nobody there who would have it committed.
+        await until(lambda: _is_alone(database.owner_url))
+        assert stories(database.owner_url)["pay"].state == "open"
+        crew.start(database.app_url, {"pay": pay})
+        await until(lambda: _all_done(database.owner_url))
+    assert stories(database.owner_url) == {"pay": Story(ids[0], "pay", "done", 1, 1, 1, 1, 1, 1)}
+    assert [len(notes(tmp_path, ids[0], part)) for part in ("score", "send", "report")] == [1, 1, 1]
+
+
+DOUBTS: dict[str, tuple[Handler, str, int]] = {
+    "claim": (pay, "work.claim(", 1),
+    "step": (pay, "work.record(", 1),
+    "intent": (pay, "work.record(", 2),
+    "call": (pay, "work.record(", 3),
+    "finish": (pay, "work.finish(", 1),
+    "finish-of-a-thread": (pay_in_a_thread, "work.finish(", 1),
+    "end": (tell, "work.finish(", 1),
+    "failure": (stumble, "work.fail(", 1),
+    "park": (nap, "work.park(", 1),
+}
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_worker_that_did_not_hear_of_a_commit_finds_out_whether_it_was_one(
+    committed: bool, db: Database, database: TestDatabase, tmp_path: Path
+) -> None:
+    await fund(db)
+    async with Wire(database.app_url) as wire:
+        with Crew(tmp_path) as crew:
+            # A lease that is not over before the test is: nothing here is taken back from a worker.
+            worker = crew.start(wire.url, {name: handler for name, (handler, _, _) in DOUBTS.items()}, lease_s=600)
+            ids = {}
+            for name, (_, statement, nth) in DOUBTS.items():
+                cut = wire.cut(statement, nth=nth, answered=committed)
+                (ids[name],) = await _enqueue(db, tmp_path, [name])
+                await cut.wait()
+                await until(lambda: _all_done(database.owner_url))
+            assert worker.is_alive()
+    effects = {name: 1 if handler in (pay, pay_in_a_thread) else 0 for name, (handler, _, _) in DOUBTS.items()}
+    attempts = {name: 2 if name == "failure" else 1 for name in DOUBTS}
+    assert stories(database.owner_url) == {
+        name: Story(ids[name], name, "done", attempts[name], 1, 0, *[effects[name]] * 3) for name in DOUBTS
+    }
+    assert {name: len(notes(tmp_path, ids[name], "score")) for name in DOUBTS} == dict.fromkeys(DOUBTS, 1)
+    assert {len(notes(tmp_path, ids[name], "send")) for name in DOUBTS if effects[name]} == {1}
+
+
+async def _waits_for_a_lock(url: str) -> bool:
+    return await _count(url, "wait_event_type = 'Lock'") > 0
+
+
+async def _is_alone(url: str) -> bool:
+    """Whether nobody has a transaction open."""
+    return await _count(url, "xact_start is not null") == 0
+
+
+async def _count(url: str, what: str) -> int:
+    """How many sessions of others are so."""
+
+    def ask() -> int:
+        with psycopg.connect(url, autocommit=True) as connection:
+            row = connection.execute(f"{_SESSIONS} and {what}".encode()).fetchone()
+            assert row is not None
+            return int(row[0])
+
+    return await asyncio.to_thread(ask)

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench import work_alone, work_runs
+from bench import work_alone, work_posting, work_runs
 from bench.work_contenders import CONTENDERS, OURS, Contender, Settings, label
 from tallystick.db import EmbeddedServer
 
@@ -54,8 +54,10 @@ def main() -> None:
         few = min(arguments.processes)
         alone = work_alone.Alone(stage, race.urls[OURS.name], race.best[OURS.name, few], race.size(OURS, few))
         alone.measure()
+        posted = work_posting.measure(stage, race.size(OURS, few))
     _report(race)
     work_alone.report(alone.rates)
+    work_posting.report(posted)
 
 
 def _arguments() -> argparse.Namespace:
@@ -121,8 +123,9 @@ class _Race:
         for _ in range(passes):
             for number, (contender, processes, settings) in enumerate(tried):
                 tasks = self._bounded(contender.guess * self.arguments.seconds / 2)
-                run = work_runs.drain(contender, self.urls[contender.name], settings, processes=processes, tasks=tasks)
-                found[number].append(run.drained)
+                url = self.urls[contender.name]
+                work_runs.fill(contender, url, tasks=tasks)
+                found[number].append(work_runs.drain(contender, url, settings, processes=processes, tasks=tasks).rate)
                 self._progress.advance(bar)
         for number, (contender, processes, settings) in enumerate(tried):
             rate = statistics.mean(found[number])
@@ -147,30 +150,35 @@ class _Race:
         return self._bounded(self._rates[contender.name, processes] * self.arguments.seconds)
 
     def _drain(self, contender: Contender, processes: int) -> None:
-        name = contender.name
-        run = work_runs.drain(
-            contender, self.urls[name], self.best[name, processes], processes=processes, tasks=self.size(contender, processes)
-        )
-        self.samples["enqueue in bulk, tasks/s"][name].append(run.enqueued)
-        self.samples[_drain_of(processes)][name].append(run.drained)
-        self.samples["WAL, in bulk and at best, bytes/task"][name].append(run.enqueue_wal + run.drain_wal)
+        name, url, tasks = contender.name, self.urls[contender.name], self.size(contender, processes)
+        filled = work_runs.fill(contender, url, tasks=tasks)
+        drained = work_runs.drain(contender, url, self.best[name, processes], processes=processes, tasks=tasks)
+        self._note("enqueue in bulk, tasks/s", name, filled.rate)
+        self._note(_drain_of(processes), name, drained.rate)
+        self._note("WAL, in bulk and at best, bytes/task", name, filled.wal + drained.wal)
+        self._note("CPU of the workers at best, µs/task", name, drained.worker_us)
+        self._note("CPU of the server at best, µs/task", name, drained.server_us)
 
     def _drain_one_by_one(self, contender: Contender, processes: int) -> None:
-        name = contender.name
+        name, url = contender.name, self.urls[contender.name]
         tasks = self._bounded(contender.guess_single * processes * self.arguments.seconds)
-        run = work_runs.drain(contender, self.urls[name], contender.single, processes=processes, tasks=tasks, bulk=False)
-        self.samples["enqueue by single calls, tasks/s"][name].append(run.enqueued)
-        self.samples[_drain_of(processes, single=True)][name].append(run.drained)
-        self.samples["WAL, one by one, bytes/task"][name].append(run.enqueue_wal + run.drain_wal)
+        filled = work_runs.fill(contender, url, tasks=tasks, bulk=False)
+        drained = work_runs.drain(contender, url, contender.single, processes=processes, tasks=tasks)
+        self._note("enqueue by single calls, tasks/s", name, filled.rate)
+        self._note(_drain_of(processes, single=True), name, drained.rate)
+        self._note("WAL, one by one, bytes/task", name, filled.wal + drained.wal)
 
     def _pace(self, contender: Contender, seed: int) -> None:
         name, seconds = contender.name, self.arguments.pace_seconds
         settings = self.best[name, min(self.arguments.processes)]
         waited = work_runs.latency(contender, self.urls[name], settings, per_second=PER_SECOND, seconds=seconds, seed=seed)
-        self.samples["from commit to start, p50, ms"][name].append(waited.p50)
-        self.samples[_P99][name].append(waited.p99)
-        self.samples["from call to start, p50, ms"][name].append(waited.call_p50)
-        self.samples["from call to start, p99, ms"][name].append(waited.call_p99)
+        self._note("from commit to start, p50, ms", name, waited.p50)
+        self._note(_P99, name, waited.p99)
+        self._note("from call to start, p50, ms", name, waited.call_p50)
+        self._note("from call to start, p99, ms", name, waited.call_p99)
+
+    def _note(self, measure: str, name: str, value: float) -> None:
+        self.samples[measure][name].append(value)
 
     def _bounded(self, tasks: float) -> int:
         most: int = self.arguments.tasks

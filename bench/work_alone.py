@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 import uvloop
@@ -19,7 +19,7 @@ from bench.work_contenders import OURS, Settings
 from tallystick import work as tasks
 from tallystick.db import Database
 
-_CHUNK = 250_000
+_CHUNK = 20_000
 _CLAIM = 100
 Rates = dict[str, list[float]]
 """Tasks a second of each run, by what was run."""
@@ -44,11 +44,11 @@ class Alone:
         """All that was not switched off."""
         if self._stage.arguments.history:
             full = work_runs.new_database(self._stage.server, OURS, "history")
-            _load(full, self._stage.arguments.history, _HISTORY, "loading history", self._stage.progress)
+            _load_history(full, self._stage.arguments.history, self._stage.progress)
             self._take_turns(self._drain, {EMPTY: self._empty, HISTORY: full}, "draining with history")
         if self._stage.arguments.parked:
             parked = work_runs.new_database(self._stage.server, OURS, "parked")
-            _load(parked, self._stage.arguments.parked, _PARKED, "parking", self._stage.progress)
+            _park(parked, self._stage.arguments.parked, self._stage.progress)
             self._take_turns(self._claims, {NONE_PARKED: self._empty, PARKED: parked}, "claiming beside parked tasks")
 
     def _take_turns(self, run: Callable[[str], float], places: dict[str, str], what: str) -> None:
@@ -60,13 +60,12 @@ class Alone:
                 self._stage.progress.advance(bar)
 
     def _drain(self, url: str) -> float:
-        return work_runs.drain(OURS, url, self._settings, processes=1, tasks=self._tasks).drained
+        work_runs.fill(OURS, url, tasks=self._tasks)
+        return work_runs.drain(OURS, url, self._settings, processes=1, tasks=self._tasks).rate
 
     def _claims(self, url: str) -> float:
         """Tasks claimed a second of the time that claims alone took, a hundred at a time; each is finished before the next."""
-        with psycopg.connect(url, autocommit=True) as connection:
-            work_runs.settle(connection, OURS)
-        work_runs.run(OURS, "enqueue", url, tasks=self._tasks, batch=work_runs.BULK)
+        work_runs.fill(OURS, url, tasks=self._tasks)
         return uvloop.run(_claim_all(url, self._tasks))
 
 
@@ -105,19 +104,36 @@ async def _claim_all(url: str, count: int) -> float:
     return done / seconds
 
 
-def _load(url: str, count: int, statement: str, what: str, progress: Progress) -> None:
-    """Put tasks into the tables as the verbs would have left them."""
+def _load_history(url: str, count: int, progress: Progress) -> None:
+    """Put finished tasks into the tables as the verbs would have left them."""
     with psycopg.connect(url, autocommit=True) as connection:
-        bar = progress.add_task(what, total=count)
         connection.execute("select work.extend_history(%s)", [count])
         connection.execute("insert into work.queue (agent, type) values (%s, %s)", [work_ours.AGENT, work_ours.TYPE])
         connection.execute("select setval('work.task_id', %s), setval('work.fence', %s)", [count, count])
-        for first in range(1, count + 1, _CHUNK):
-            last = min(count, first + _CHUNK - 1)
-            connection.execute(statement.encode(), {"first": first, "last": last})
-            progress.advance(bar, last - first + 1)
-        connection.execute("vacuum (analyze) work.task, work.outcome, work.wait, work.step")
+        for first, last in _chunks(count, "loading history", progress):
+            connection.execute(_HISTORY.encode(), {"first": first, "last": last})
+        connection.execute("vacuum (analyze) work.task, work.outcome")
         connection.execute("checkpoint")
+
+
+def _park(url: str, count: int, progress: Progress) -> None:
+    """Have tasks claimed and parked, by the verbs."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for first, last in _chunks(count, "parking", progress):
+            row = connection.execute(
+                _PARKED.encode(), {"agent": work_ours.AGENT, "type": work_ours.TYPE, "first": first, "last": last}
+            ).fetchone()
+            assert row == (last - first + 1,), row
+        connection.execute("vacuum (analyze) work.task, work.wait, work.step")
+        connection.execute("checkpoint")
+
+
+def _chunks(count: int, what: str, progress: Progress) -> Iterator[tuple[int, int]]:
+    bar = progress.add_task(what, total=count)
+    for first in range(1, count + 1, _CHUNK):
+        last = min(count, first + _CHUNK - 1)
+        yield first, last
+        progress.advance(bar, last - first + 1)
 
 
 _HISTORY = """
@@ -134,22 +150,16 @@ select s.id, s.id, s.queue, 'done', 'bench', 1, s.created_at, s.created_at
 
 # A third of them sleep for a week, a third wait for an event, and a third for people.
 _PARKED = """
-with stored as (
-    insert into work.task (id, queue, payload, priority, created_by, created_at)
-    select n, q.id, jsonb_build_object('number', n), 0, 'bench', now() - interval '1 day'
-      from work.queue q, generate_series(%(first)s::bigint, %(last)s::bigint) as n
-    returning id, queue
-), waiting as (
-    select s.id, s.queue, (array['sleep', 'event', 'approval'])[1 + s.id %% 3] as kind from stored s
-), steps as (
-    insert into work.step (task_id, name, state, fence, try, kind, input_hash, started_at, ended_at)
-    select w.id, 'pause', 'intent', w.id, 0, w.kind, sha256(''), now(), now() from waiting w
+with queued as materialized (
+    select cardinality(work.enqueue('bench', null, array_agg(%(agent)s::text), array_agg(%(type)s::text),
+                                    array_agg('{}'::text), null, null, null, null, null, null, null)) as tasks
+      from generate_series(%(first)s::bigint, %(last)s::bigint)
 )
-insert into work.wait (task_id, queue, priority, attempts, crashes, extras,
-                       kind, since, wake_at, step, event_type, match, question)
-select w.id, w.queue, 0, 0, 0, false, w.kind, now(), now() + interval '7 days', 'pause',
-       case when w.kind = 'event' then 'bench.never' end,
-       case when w.kind = 'event' then jsonb_build_object('number', w.id) end,
-       case when w.kind = 'approval' then '{"question": "May it go on?"}'::jsonb end
-  from waiting w
+select count(*) filter (where work.park(c.task_id, c.fence, k.kind, 'pause', sha256(''), null, 604800,
+                                        case when k.kind = 'event' then 'bench.never' end,
+                                        case when k.kind = 'event' then jsonb_build_object('number', c.task_id) end,
+                                        case when k.kind = 'approval' then '{"question": "May it go on?"}'::jsonb end))
+  from queued q
+ cross join lateral work.claim(array[%(agent)s::text], null, 'bench', null, q.tasks, 60) as c
+ cross join lateral (select (array['sleep', 'event', 'approval'])[1 + c.task_id %% 3] as kind) k
 """

@@ -6,15 +6,22 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
 from bench.work_contenders import Enqueue, Handle, Settings
 from tallystick import work as tasks
-from tallystick.db import Bell, Database, listen, migrate
+from tallystick.db import Bell, Database, migrate
+from tallystick.sdk import Agent, Runner, Task, Transfer
+from tallystick.worker import DatabaseBackend, Sweeper
 
 AGENT = "bench"
 TYPE = "bench.noop"
+PAYING = "bench.pay"
+ACCOUNTS = [f"bench-{number}" for number in range(200)]
+AMOUNT = Decimal("0.05")
 
 
 async def set_up(url: str) -> None:
@@ -25,7 +32,7 @@ async def set_up(url: str) -> None:
 @asynccontextmanager
 async def producer(url: str) -> AsyncIterator[Enqueue]:
     """The verb in a transaction, and the bell after it, as the routes do."""
-    database = Database(_application(url))
+    database = Database(application(url))
     await database.open()
     bell = Bell(database, tasks.CHANNEL)
     ringing = asyncio.create_task(bell.run())
@@ -42,34 +49,32 @@ async def producer(url: str) -> AsyncIterator[Enqueue]:
 
 
 async def work(url: str, settings: Settings, handle: Handle, stop: asyncio.Event) -> None:
-    """For now the verbs themselves, in batches, on some connections."""
-    database = Database(_application(url))
+    """What `tallystick worker` runs: a runner on the database, with a sweeper beside it."""
+    agent = Agent(AGENT, version="1")
+
+    @agent.task(TYPE)
+    async def noop(task: Task[dict[str, Any]]) -> None:
+        handle(task.payload["number"])
+
+    @agent.task(PAYING)
+    async def pay(task: Task[dict[str, Any]]) -> None:
+        number = task.payload["number"]
+        handle(number)
+        debit, credit = (ACCOUNTS[place % len(ACCOUNTS)] for place in (number, 7 * number + 1))
+        async with task.finish() as effects:
+            effects.propose(Transfer(debit, credit, AMOUNT, "USD"))
+
+    database = Database(application(url))
     await database.open()
     name = f"bench-{os.getpid()}"
-
-    async def loop() -> None:
-        async with listen(database, tasks.CHANNEL) as woken:
-            while not stop.is_set():
-                woken.clear()
-                async with database.write() as tx:
-                    claimed = await tasks.claim(tx, agents=[AGENT], worker=name, limit=settings["batch"])
-                if not claimed:
-                    _, pending = await asyncio.wait(
-                        [asyncio.create_task(woken.wait()), asyncio.create_task(stop.wait())],
-                        timeout=1,
-                        return_when=asyncio.FIRST_COMPLETED,
-                    )
-                    for waiting in pending:
-                        waiting.cancel()
-                    continue
-                for task in claimed:
-                    handle(task.payload["number"])
-                async with database.write() as tx:
-                    await tasks.finish(tx, [tasks.Finish(task.task_id, task.fence, "done") for task in claimed], name)
-
-    await asyncio.gather(*(loop() for _ in range(settings["connections"])))
+    backend = DatabaseBackend(database, name=name)
+    runner = Runner(backend, [agent], concurrency=settings["concurrency"], max_batch=settings["batch"])
+    async with asyncio.TaskGroup() as group:
+        group.create_task(Sweeper(database, name).run(stop))
+        group.create_task(runner.run(stop))
     await database.close()
 
 
-def _application(url: str) -> str:
+def application(url: str) -> str:
+    """Where the application's role finds the database of that superuser's URL."""
     return make_conninfo(url, user="tallystick_app")

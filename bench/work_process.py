@@ -89,9 +89,10 @@ async def _work(inside: Inside, url: str, options: Options) -> Options:
         stop = asyncio.Event()
         print("ready", flush=True)
         sys.stdin.readline()
+        cpu_s = time.process_time()
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
         await inside.work(url, options["settings"], handle, stop)
-    return {"stamps": stamps}
+    return {"stamps": stamps, "cpu_s": time.process_time() - cpu_s}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import mmap
+import os
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -37,12 +39,23 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """One filling and draining: tasks a second each way, and bytes of WAL a task each way."""
+    """One draining: tasks a second, and for a task bytes of WAL and microseconds of CPU in the workers and in the server.
 
-    enqueued: float
-    drained: float
-    enqueue_wal: float
-    drain_wal: float
+    The CPU tells most where a machine is shared: it hardly depends on what others do.
+    """
+
+    rate: float
+    wal: float
+    worker_us: float
+    server_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """One filling: tasks a second, and bytes of WAL a task."""
+
+    rate: float
+    wal: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +83,24 @@ def run(contender: Contender, command: str, url: str, **options: object) -> dict
     return _answer(done.stdout)
 
 
-def drain(contender: Contender, url: str, settings: Settings, *, processes: int, tasks: int, bulk: bool = True) -> Drained:
-    """Fill an idle queue, in bulk or by single calls, then have `processes` drain it, until the last finish is committed."""
+def fill(contender: Contender, url: str, *, tasks: int, bulk: bool = True) -> Filled:
+    """Fill an idle queue, in bulk or by single calls."""
     with psycopg.connect(url, autocommit=True) as connection:
         settle(connection, contender)
-        empty = _wal(connection)
+        before = _wal(connection)
         enqueued = run(contender, "enqueue", url, tasks=tasks, batch=BULK if bulk else 1)
-        filled = _wal(connection)
+        return Filled(enqueued["tasks"] / enqueued["seconds"], (_wal(connection) - before) / tasks)
+
+
+def drain(contender: Contender, url: str, settings: Settings, *, processes: int, tasks: int) -> Drained:
+    """Have so many processes drain a queue of so many tasks, until the last finish is committed."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        before, cpu_before = _wal(connection), _server_cpu_s(connection)
         with _working(contender, url, settings, processes=processes, stamps=False) as (workers, handled):
             rate = _rate(connection, contender, handled, tasks)
-            _stop(workers)
-        drained = _wal(connection)
-    return Drained(enqueued["tasks"] / enqueued["seconds"], rate, (filled - empty) / tasks, (drained - filled) / tasks)
+            wal, cpu_s = _wal(connection) - before, _server_cpu_s(connection) - cpu_before
+            worker_s = sum(answer["cpu_s"] for answer in _stop(workers))
+    return Drained(rate, wal / tasks, 1e6 * worker_s / tasks, 1e6 * cpu_s / tasks)
 
 
 def latency(contender: Contender, url: str, settings: Settings, *, per_second: float, seconds: float, seed: int) -> Latency:
@@ -181,3 +200,20 @@ def _wal(connection: psycopg.Connection) -> int:
     row = connection.execute("select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _server_cpu_s(connection: psycopg.Connection) -> float:
+    """What all processes of the server have used so far, those that have ended included."""
+    server = int(_stat(connection.info.backend_pid)[1])
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    ticks = [_stat(server)[11:15], *(_stat(int(child))[11:13] for child in children)]
+    return sum(int(tick) for each in ticks for tick in each) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """A process as the kernel describes it, from its state on: the second is its parent, from the eleventh its times."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except FileNotFoundError:
+        # It has ended meanwhile, so its parent has its times.
+        return ["0"] * 15

@@ -24,6 +24,7 @@ def test_the_benchmark_of_tasks_measures_ours_without_the_peers_installed() -> N
     assert set(re.findall(r"^ratio (\w+) \d+\.\d\d$", done.stdout, re.MULTILINE)) == {
         "drain_with_10M_history_vs_empty",
         "claim_with_100k_parked_vs_none",
+        "posting_vs_pgbench",
     }
     for measure in ("enqueue in bulk", "enqueue by single calls", "drain at best", "drain at batch 1", "WAL", "start, p99"):
         assert measure in done.stdout

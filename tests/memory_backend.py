@@ -29,6 +29,8 @@ from tallystick.sdk import (
     Wait,
 )
 
+_NEVER_S = 20.0
+
 
 class MemoryBackend:
     """Tasks, each in one place: ready, run, wait, done, failed or dead."""
@@ -76,6 +78,11 @@ class MemoryBackend:
         return self.places[task_id]
 
     async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds, which a change of this place makes so. What never comes fails the test."""
+        async with asyncio.timeout(_NEVER_S):
+            await self._until(holds)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
             self._changed.clear()
             await self._changed.wait()
@@ -117,7 +124,7 @@ class MemoryBackend:
     async def claim(self, limit: int, wait_s: float) -> list[Attempt]:
         await self._reach("claim")
         assert limit >= 1
-        await self.until(lambda: "ready" in self.places.values() or "claim" in self.away)
+        await self._until(lambda: "ready" in self.places.values() or "claim" in self.away)
         self._check("claim")
         ready = [task_id for task_id, place in self.places.items() if place == "ready"][:limit]
         return [self._begin(task_id) for task_id in ready]

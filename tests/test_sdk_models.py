@@ -37,6 +37,7 @@ async def test_a_model_call_is_recorded_under_the_names_of_the_conventions() -> 
         "gen_ai.request.temperature": Decimal("0.2"),
         "gen_ai.request.max_tokens": 50,
         "gen_ai.agent.name": "agent",
+        "gen_ai.agent.version": "2026-11-20",
         "gen_ai.system_instructions": [{"type": "text", "content": "You know fraud."}],
         "gen_ai.input.messages": [
             {"role": "system", "parts": [{"type": "text", "content": "Be brief."}]},
@@ -174,7 +175,7 @@ async def _asked(
 ) -> tuple[MemoryBackend, list[ModelReply]]:
     """A task that asks a model, as often as there are attempts; its record, and what it was given each time."""
     replies: list[ModelReply] = []
-    agent = Agent("agent", version="1")
+    agent = Agent("agent", version="2026-11-20")
 
     @agent.task("work")
     async def work(task: Task[None]) -> None:

@@ -36,10 +36,11 @@ async def run(hold: Hold, served: Served | None) -> End | None:
     try:
         if served is None:
             raise LookupError(f"this worker has no handler of {attempt.type!r} for {attempt.agent!r}")
-        task = Task(hold, _payload(served.kind, attempt), served.kind.result)
+        kind = served.kind
+        task = Task(hold, _payload(kind, attempt), kind.result, kind.queue.version)
         result = await served.handler(task)
         if result is not None:
-            result = written(result, served.kind.result)
+            result = written(result, kind.result)
         if (hold.over is None and hold.turnstile is None) or await _close(hold):
             hold.over = _ENDED
             return Done(attempt, result)

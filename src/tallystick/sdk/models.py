@@ -78,6 +78,7 @@ async def ask_model(
     model: str,
     messages: Sequence[Any],
     operation: str,
+    version: str,
     retries: int,
     backoff_s: float,
     params: Mapping[str, Any],
@@ -89,6 +90,7 @@ async def ask_model(
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
         "gen_ai.agent.name": steps.hold.attempt.agent,
+        "gen_ai.agent.version": version,
         "gen_ai.input.messages": [as_message(message) for message in codec.plain(messages)],
         **{_REQUEST.get(key, f"tallystick.request.{key}"): value for key, value in params.items()},
     }

@@ -40,13 +40,14 @@ class Task(Generic[Payload]):
     the task: `Parked` goes through the handler, and the handler runs from its beginning again once the wait is over.
     """
 
-    __slots__ = ("_shape", "_steps", "hold", "payload")
+    __slots__ = ("_shape", "_steps", "_version", "hold", "payload")
 
-    def __init__(self, hold: Hold, payload: Payload, shape: codec.Shape | None) -> None:
-        """`shape` is the declared type of the result."""
+    def __init__(self, hold: Hold, payload: Payload, shape: codec.Shape | None, version: str) -> None:
+        """`shape` is the declared type of the result, `version` that of the agent."""
         self.payload = payload
         self.hold = hold
         self._shape = shape
+        self._version = version
         self._steps: Steps | None = None
 
     @property
@@ -178,6 +179,7 @@ class Task(Generic[Payload]):
             model=model,
             messages=messages,
             operation=operation,
+            version=self._version,
             retries=retries,
             backoff_s=backoff_s,
             params=params,

@@ -244,6 +244,7 @@ def test_steps_are_shown_one_a_line_with_their_tries_and_what_they_gave(cli: Cli
         "file step failed 1 0 ms 1 ValueError: \\x1b[2Jno\\nway",
     ]
     assert [step["name"] for step in shown(cli, task)["steps"]] == ["fetch", "fetch", "fetch", "judge", "pay", "file"]
+    assert [step["try"] for step in shown(cli, task)["steps"][:3]] == [1, 2, 3]
 
 
 def test_a_task_behind_others_of_its_order_key_says_so(cli: CliRunner) -> None:
@@ -263,9 +264,9 @@ def test_queues_tell_depth_age_rates_and_what_is_paused_or_limited(cli: CliRunne
     assert {name: queue[name] for name in ("queued", "dead", "retried", "done", "paused")} == {
         "queued": 1, "dead": 1, "retried": 1, "done": 0, "paused": True,
     }  # fmt: skip
-    assert queue["oldest_s"] >= 0
-    assert [(one["kind"], one["name"], one["max_running"], one["paused_by"]) for one in seen["brakes"]] == [
-        ("agent", "risk", 3, None), ("type", "screen", None, "cli:anna"),
+    assert (queue["oldest_s"] >= 0, queue["done_per_s"]) == (True, 0)
+    assert [(one["kind"], one["name"], one["max_running"], one["paused"], one["paused_by"]) for one in seen["brakes"]] == [
+        ("agent", "risk", 3, False, None), ("type", "screen", None, True, "cli:anna"),
     ]  # fmt: skip
     lines = run(cli, "queues").stdout.splitlines()
     assert lines[1].endswith("paused")
@@ -277,7 +278,10 @@ def test_queues_tell_depth_age_rates_and_what_is_paused_or_limited(cli: CliRunne
 
 
 def test_how_often_a_type_is_tried_is_set_for_the_next_attempts(cli: CliRunner, do: Do) -> None:
-    assert run(cli, "configure", "risk", "screen", "--max-attempts", "1").exit_code == 0
+    (policy,) = told(run(cli, "configure", "risk", "screen", "--max-attempts", "1", "--as", "anna"))
+    assert (policy["agent"], policy["type"], policy["max_attempts"], policy["max_crashes"]) == ("risk", "screen", 1, 5)
+    event = do(lambda tx: audit.latest(tx, subject_kind="work", subject_id=0))
+    assert (event.principal, event.verb, event.detail["max_attempts"]) == ("cli:anna", "tasks.configure", 1)
     task = add(cli, "risk", "screen")
     do(give_up)
     assert shown(cli, task)["status"] == "dead"

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from tallystick import work
+from tallystick import audit, work
 from tallystick.cli.operator import As, operator
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import connected, run
+from tallystick.cli.tasks.form import policy_json
 from tallystick.db import ring
-from tallystick.kit import Invalid
+from tallystick.kit import Invalid, dumps
 
 Kind = Annotated[Literal["agent", "type"], typer.Argument(help="An agent, or a type of task of any agent.")]
 Name = Annotated[str, typer.Argument(help="Its name.")]
@@ -78,14 +79,16 @@ def configure(
     per_key: Annotated[
         int | None, typer.Option(help="How many tasks under one order key may be under way.", show_default=False)
     ] = None,
+    who: As = None,
     data: Data = None,
 ) -> None:
-    """Set how often and how long tasks of a type of an agent are tried; what is not given stays.
+    """Set how often and how long tasks of a type of an agent are tried, and print it; what is not given stays.
 
     What the agent's own code says of it is set again when a worker starts with that agent.
     """
 
     async def main() -> None:
+        actor = operator(who)
         async with connected(data) as database, database.write() as tx:
             await work.configure(
                 tx,
@@ -98,7 +101,11 @@ def configure(
                 max_backoff_s=max_backoff_s,
                 per_key=per_key,
             )
-        typer.echo(f"{type_} of {agent} is configured")
+            stands = await work.policy(tx, agent, type_)
+            assert stands is not None, "what was configured is there"
+            told = policy_json(stands)
+            await audit.append(tx, principal=actor, verb="tasks.configure", subject_kind="work", subject_id=0, detail=told)
+        typer.echo(dumps(told))
 
     run(main)
 

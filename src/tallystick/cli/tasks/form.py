@@ -16,7 +16,9 @@ def task_json(task: work.Task) -> dict[str, Any]:
 
 def step_json(step: work.Step) -> dict[str, Any]:
     """One line of the record of a step."""
-    return {**dataclasses.asdict(step), "fence": str(step.fence), "input_hash": step.input_hash.hex()}
+    told = {**dataclasses.asdict(step), "fence": str(step.fence), "input_hash": step.input_hash.hex()}
+    told["try"] = told.pop("attempt")
+    return told
 
 
 def attempt_json(attempt: work.Attempt) -> dict[str, Any]:
@@ -37,11 +39,16 @@ def question_json(question: work.Question) -> dict[str, Any]:
     return {**dataclasses.asdict(question), "task_id": str(question.task_id)}
 
 
-def depth_json(depth: work.Depth) -> dict[str, Any]:
+def depth_json(depth: work.Depth, *, window_s: int) -> dict[str, Any]:
     """How it stands with one type of an agent."""
-    return dataclasses.asdict(depth)
+    return {**dataclasses.asdict(depth), "done_per_s": round(depth.done / window_s, 3)}
 
 
 def brake_json(brake: work.Brake) -> dict[str, Any]:
     """What is paused or limited."""
-    return dataclasses.asdict(brake)
+    return {**dataclasses.asdict(brake), "paused": brake.paused_at is not None}
+
+
+def policy_json(policy: work.Policy) -> dict[str, Any]:
+    """How often and how long tasks of one type of an agent are tried."""
+    return dataclasses.asdict(policy)

@@ -64,7 +64,7 @@ def queues(
         if as_json:
             told = {
                 "window_s": window_s,
-                "queues": [depth_json(depth) for depth in depths],
+                "queues": [depth_json(depth, window_s=window_s) for depth in depths],
                 "brakes": [brake_json(brake) for brake in brakes],
             }
             typer.echo(dumps(told))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -135,6 +136,6 @@ async def test_taking_back_at_once_from_two_sides_queues_each_task_once(db: Data
             return await work.fail(tx, failures, "w")
 
     counts = await asyncio.gather(give_back(), give_back(), give_back())
-    assert sorted(sum(counts, [])) == ["again"] * 40 + ["lost"] * 80
+    assert sorted(itertools.chain(*counts)) == ["again"] * 40 + ["lost"] * 80
     async with db.read() as read:
         assert [task.id for task in await work.pending(read, limit=99)] == ids

@@ -32,6 +32,14 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/tasks"): {"agent": "a", "type": "t", "payload": {"x": 1}},
     ("POST", "/v1/tasks/claim"): {"agents": ["a"], "types": ["t"], "limit": 1, "lease_s": 60},
     ("POST", "/v1/tasks/{task_id}/finish"): {"fence": "1", "state": "done", "result": {"x": 1}},
+    ("POST", "/v1/schedules"): {
+        "name": "s", "agent": "a", "type": "t", "payload": {"x": 1}, "cron": "30 2 * * *", "time_zone": "Europe/Prague",
+        "priority": 0, "catch_up": "latest", "fire_at_field": "at",
+    },
+    ("PATCH", "/v1/schedules/{name}"): {
+        "agent": "a", "type": "t", "payload": {"x": 1}, "cron": "30 2 * * *", "time_zone": "Europe/Prague",
+        "priority": 0, "catch_up": "latest", "fire_at_field": "at",
+    },
     ("POST", "/v1/events"): {"agent": "a", "type": "t", "payload": {"x": 1}},
     ("POST", "/v1/cases"): {
         "customer_id": "C", "type": "trade_review", "door": "request", "payload": {"symbol": "AAPL", "notional": 1},

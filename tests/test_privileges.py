@@ -28,6 +28,8 @@ FACTS = (
     "closing.accrual",
     "audit.event",
     "memory.event",
+    "schedules.version",
+    "schedules.firing",
     "work.task",
     "work.outcome",
 )
@@ -74,6 +76,8 @@ def test_not_even_the_superuser_changes_a_fact_by_accident(database: TestDatabas
         "delete from db.claim",
         "update actions.transfer set amount = 1",
         "delete from actions.transfer",
+        "delete from schedules.schedule",
+        "update schedules.schedule set created_by = 'me'",
         "update identity.api_key set hash = ''",
         "delete from customers.customer",
         "create table public.mine (id int)",

@@ -16,6 +16,7 @@ from tallystick.cli import (
     nostro,
     posting,
     reconcile,
+    schedules,
     serve,
     statements,
     verify,
@@ -52,6 +53,7 @@ app.add_typer(imports, name="import")
 app.add_typer(keys.app, name="keys")
 app.add_typer(nostro.app, name="nostro")
 app.add_typer(tasks, name="tasks")
+app.add_typer(schedules.app, name="schedules")
 
 
 def _show_version(wanted: bool) -> None:

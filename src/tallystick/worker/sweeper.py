@@ -7,16 +7,18 @@ import logging
 import random
 import time
 
-from tallystick import ledger, work
+from tallystick import ledger, schedules, work
 from tallystick.db import Bell, Database, Tx
 from tallystick.kit import Unavailable
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 1000
+_FIRING_CALLS = 20
 
 
 class Sweeper:
-    """Moves on what the clock moves: attempts whose worker is lost or too slow, tasks whose time or deadline has come, holds.
+    """Moves on what the clock moves: attempts whose worker is lost or too slow, tasks whose time or deadline has come,
+    schedules, holds.
 
     Any number of sweepers may run at once. `every_s` is how late any of it may be; `name` appears in the record.
     """
@@ -60,12 +62,17 @@ class Sweeper:
             woken += more
             if more < _AT_ONCE:
                 break
+        fired = 0
+        for _ in range(_FIRING_CALLS):
+            fired += len(firings := await retrying(schedules.fire_due))
+            if not firings:
+                break
         while await retrying(self._expire_holds) >= _AT_ONCE:
             pass
         self._swept_at = time.monotonic()
         if reaped:
             _log.warning("took back %d tasks whose worker was lost or too slow", len(reaped))
-        return bool(reaped or expired or woken)
+        return bool(reaped or expired or woken or fired)
 
     async def _expire_holds(self, tx: Tx) -> int:
         """Free what holds bound whose time is over by the database's clock."""

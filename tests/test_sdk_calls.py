@@ -139,7 +139,8 @@ async def test_a_call_that_raised_an_error_is_in_doubt_as_its_effect_may_have_co
     ]
 
 
-async def test_a_call_that_says_it_was_not_done_is_in_no_doubt() -> None:
+@pytest.mark.parametrize("on_doubt", ["retry", "ask", lambda key: f"nobody looks up {key}"])
+async def test_a_call_that_says_it_was_not_done_is_in_no_doubt(on_doubt: Any) -> None:
     sent: list[str] = []
     backend = MemoryBackend()
 
@@ -150,10 +151,11 @@ async def test_a_call_that_says_it_was_not_done_is_in_no_doubt() -> None:
         return "paid"
 
     async def handler(task: Task[None]) -> Any:
-        return await task.call("pay", pay, on_doubt="ask")
+        return await task.call("pay", pay, on_doubt=on_doubt)
 
     await _done(backend, handler)
     assert sent == ["1:pay"] * 2
+    assert backend.results[1] == "paid"
     assert backend.recorded(1, "intent") == ["pay", "pay#2"]
 
 

@@ -87,6 +87,14 @@ def test_values_have_the_same_digest_if_and_only_if_they_are_equal(one: Any, oth
     assert (codec.digest(left) == codec.digest(right)) == is_same
 
 
+@given(st.decimals(-(10**9), 10**9, places=3), st.integers(0, 5))
+def test_a_number_has_one_digest_however_many_zeros_end_it(number: Decimal, zeros: int) -> None:
+    longer = Decimal(f"{number}{'0' * zeros}")
+    assert (
+        codec.digest(codec.plain(longer)) == codec.digest(codec.plain(number)) == codec.digest(codec.plain(+number.normalize()))
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "kept"),
     [

@@ -310,7 +310,7 @@ async def test_a_worker_that_lost_its_lease_stops_all_that_it_ran_and_goes_on_wi
         backend.lose_all()
         await backend.until(lambda: backend.asked["claim"] > 1)
         await backend.at(backend.add(payload={"quick": True}), "done")
-    assert sorted(cancelled) == tasks
+        assert sorted(cancelled) == tasks
     assert all(backend.places[each] == "taken" for each in tasks)
 
 

@@ -69,7 +69,7 @@ async def _came_to_nothing(hold: Hold, error: BaseException) -> Failed | None:
     attempt = hold.attempt
     with contextlib.suppress(asyncio.CancelledError):
         if not await _close(hold):
-            if isinstance(hold.over, Finished) and not isinstance(error, AttemptOver):
+            if isinstance(hold.over, Finished) and not isinstance(error, AttemptOver | asyncio.CancelledError):
                 _log.error("the handler of task %d raised %s after finish()", attempt.task_id, type(error).__name__)
             return None
     if hold.over not in (None, _ENDED):

@@ -51,6 +51,9 @@ begin
     if v_ids[n] >= v_edge - 200000 and (v_ids[n] >= v_edge or pg_try_advisory_xact_lock(7331020)) then
         perform work.extend_history(v_ids[n] + 1000000);
     end if;
+    -- This transaction may have used the table before another one made the range of these ids. A session hears of that when it locks
+    -- a relation which it does not hold: this one, which is let go at once.
+    perform pg_relation_size('work.worker_id');
 
     if p_run_at is null and p_deadline_at is null and p_order_key is null and p_after is null then
         with stored as (

@@ -16,6 +16,7 @@ from tallystick.db import Database, DatabaseSettings, EmbeddedServer, Query, Tx
 from tallystick.kit import Unavailable
 from tests.conftest import TestDatabase, bin_dir
 from tests.processes import kill, postmaster
+from tests.waiting import until
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
@@ -49,6 +50,24 @@ async def test_a_long_statement_is_ended(database: TestDatabase) -> None:
         async with db.read() as tx:
             await tx.single(_value("select pg_sleep(60)::text"))
     await db.close()
+
+
+async def test_a_session_that_was_idle_in_a_transaction_for_too_long_is_a_lost_one(database: TestDatabase) -> None:
+    db = Database(database.app_url, DatabaseSettings(idle_in_transaction_timeout_ms=100))
+    await db.open()
+    try:
+        with psycopg.connect(database.owner_url, autocommit=True) as owner, pytest.raises(Unavailable, match="_unavailable"):
+            async with db.write() as tx:
+                pid = await tx.single(_value("select pg_backend_pid()::text"))
+
+                async def ended() -> bool:
+                    return owner.execute("select from pg_stat_activity where pid = %s", (pid,)).fetchone() is None
+
+                await until(ended)
+                await tx.single(_value("select 'the answer to this says why'"))
+        await db.ping()
+    finally:
+        await db.close()
 
 
 async def test_a_row_lock_is_awaited_for_a_bounded_time_and_the_work_is_tried_again(database: TestDatabase) -> None:

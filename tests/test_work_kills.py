@@ -6,8 +6,14 @@ The workers are processes of their own; what they do outside of the database the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -17,11 +23,11 @@ from psycopg.rows import class_row
 
 from tallystick import work
 from tallystick.db import Database
-from tests.conftest import TestDatabase
+from tests.conftest import ROOT, TestDatabase
 from tests.serving import fund
 from tests.waiting import until
 from tests.wire import Wire
-from tests.work_crew import TELLER, Crew, Handler, nap, notes, pay, pay_in_a_thread, stumble, tell
+from tests.work_crew import STOPPED, TELLER, Crew, Handler, in_parallel, nap, notes, pay, pay_in_a_thread, stumble, tell
 
 pytestmark = pytest.mark.faults
 
@@ -223,21 +229,173 @@ async def test_a_worker_that_did_not_hear_of_a_commit_finds_out_whether_it_was_o
     assert {len(notes(tmp_path, ids[name], "send")) for name in DOUBTS if effects[name]} == {1}
 
 
+GATED = {"in-parallel": 1, "in-a-thread": 1, "stubborn": 5, "stubborn-in-a-thread": 3}
+"""Handlers whose steps last until the gate is open, and how often each notes what it heard."""
+
+
+async def test_a_worker_stopped_past_its_lease_commits_nothing_when_it_goes_on(
+    db: Database, database: TestDatabase, tmp_path: Path
+) -> None:
+    """Whatever its code is at: steps side by side, code that cannot be cancelled, threads, and the middle of a finish."""
+    await fund(db, "ALICE", "BOB", "EVE")
+    async with Wire(database.app_url) as wire:
+        with Crew(tmp_path) as crew, psycopg.connect(database.owner_url) as other:
+            first = crew.start(wire.url, STOPPED, settings={"idle_in_transaction_timeout_ms": 500})
+            assert first.pid is not None
+            other.execute(_LOCK_ALICE)
+            ids = dict(zip(GATED, await _enqueue(db, tmp_path, list(GATED), debit="EVE"), strict=True))
+            (ids["locked"],) = await _enqueue(db, tmp_path, ["locked"])
+            await until(lambda: _begun(tmp_path, [ids[type] for type in GATED]))
+            await until(lambda: _waits_for_a_lock(database.owner_url))
+            stop = partial(_signal, first.pid, signal.SIGSTOP)
+            cut = wire.cut("work.finish(", answered=True, then=stop)
+            (ids["committed"],) = await _enqueue(db, tmp_path, ["committed"], debit="EVE")
+            await cut.wait()
+            other.rollback()
+
+            with _command("worker", "tests.work_crew:stopped", "--lease", "2", url=database.app_url) as second:
+                await until(lambda: _all_done(database.owner_url))
+            facts = _facts(database.owner_url, ids.values())
+            told = stories(database.owner_url)
+
+            (tmp_path / "gate").touch()
+            await _signal(first.pid, signal.SIGCONT)
+            await until(lambda: _heard(tmp_path, ids, first.pid))
+            (afterwards,) = await _enqueue(db, tmp_path, ["afterwards"])
+            await until(lambda: _all_done(database.owner_url))
+            assert len(notes(tmp_path, afterwards, "score")) == 1
+            first.terminate()
+            await until(lambda: _ended(first))
+            assert first.exitcode == 0
+
+    crashes = {type: 0 if type == "committed" else 1 for type in ids}
+    assert told == {type: Story(ids[type], type, "done", 1, 1, crashes[type], 1, 1, 1) for type in ids}
+    assert _facts(database.owner_url, ids.values()) == facts
+    # Its code was told so wherever it went on, and did not begin another step.
+    for type, times in GATED.items():
+        heard = [line.split()[1] for line in notes(tmp_path, ids[type], "heard") if line.split()[0] == str(first.pid)]
+        assert len(heard) == times
+        assert set(heard) <= {"FenceLost", "CancelledError"}
+        assert notes(tmp_path, ids[type], "one") == [str(first.pid), str(second.pid)]
+        assert notes(tmp_path, ids[type], "send") == ([f"{ids[type]}:send"] if type == "stubborn" else [])
+
+
+async def test_a_worker_whose_connections_have_died_without_a_word_ends_its_attempts_and_goes_on_by_new_ones(
+    db: Database, database: TestDatabase, tmp_path: Path
+) -> None:
+    await fund(db)
+    async with Wire(database.app_url) as wire:
+        with Crew(tmp_path) as crew:
+            types = {"in-parallel": in_parallel, "afterwards": tell}
+            first = crew.start(wire.url, types, settings={"statement_timeout_ms": 1000})
+            (task_id,) = await _enqueue(db, tmp_path, ["in-parallel"])
+            await until(lambda: _begun(tmp_path, [task_id]))
+            await until(lambda: _has_beaten(database.owner_url))
+            wire.freeze()
+            # Its lease is over, and it knows that although nobody has said so.
+            await until(lambda: _noted(tmp_path, task_id, "heard", first.pid))
+            assert {line.split()[1] for line in notes(tmp_path, task_id, "heard")} == {"CancelledError"}
+            (tmp_path / "gate").touch()
+            await _enqueue(db, tmp_path, ["afterwards"])
+            await until(lambda: _all_done(database.owner_url))
+            assert first.is_alive()
+    assert stories(database.owner_url)["in-parallel"] == Story(task_id, "in-parallel", "done", 1, 1, 1, 1, 1, 1)
+
+
+async def test_a_worker_stopped_in_the_middle_of_a_finish_goes_on_with_it(
+    db: Database, database: TestDatabase, tmp_path: Path
+) -> None:
+    """The server does not wait for it: it ends the session, and its locks with it. The lease is not over."""
+    await fund(db)
+    ids = await _enqueue(db, tmp_path, ["pay"])
+    with Crew(tmp_path) as crew, psycopg.connect(database.owner_url) as other:
+        other.execute(_LOCK_ALICE)
+        settings = {"idle_in_transaction_timeout_ms": 100}
+        worker = crew.start(database.app_url, {"pay": pay}, lease_s=600, settings=settings)
+        assert worker.pid is not None
+        await until(lambda: _waits_for_a_lock(database.owner_url))
+        await _signal(worker.pid, signal.SIGSTOP)
+        other.rollback()
+        await until(lambda: _is_alone(database.owner_url))
+        assert stories(database.owner_url)["pay"].state == "open"
+        await _signal(worker.pid, signal.SIGCONT)
+        await until(lambda: _all_done(database.owner_url))
+    assert stories(database.owner_url) == {"pay": Story(ids[0], "pay", "done", 1, 1, 0, 1, 1, 1)}
+    assert [len(notes(tmp_path, ids[0], part)) for part in ("score", "send", "report")] == [1, 1, 1]
+
+
+@contextmanager
+def _command(*arguments: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command line, killed in the end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLYSTICK_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tallystick", *arguments],
+        cwd=ROOT,
+        env=environment | {"DATABASE_URL": url},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _signal(pid: int, number: int) -> None:
+    os.kill(pid, number)
+
+
+async def _begun(folder: Path, task_ids: Iterable[int]) -> bool:
+    return all(notes(folder, task_id, "one") for task_id in task_ids)
+
+
+async def _noted(folder: Path, task_id: int, what: str, pid: int | None) -> bool:
+    return any(line.split()[0] == str(pid) for line in notes(folder, task_id, what))
+
+
+async def _heard(folder: Path, ids: Mapping[str, int], pid: int | None) -> bool:
+    """Whether the process has come to the end of its gated handlers."""
+    lines = {type: [line for line in notes(folder, ids[type], "heard") if line.startswith(f"{pid} ")] for type in GATED}
+    return all(len(lines[type]) >= times for type, times in GATED.items())
+
+
+def _facts(url: str, task_ids: Iterable[int]) -> dict[str, list[tuple[object, ...]]]:
+    """All that tasks have left behind."""
+    with psycopg.connect(url) as connection:
+        return {
+            table: connection.execute(
+                f"select * from {table} where {task} = any (%s) order by 1, 2, 3, 4".encode(), (list(task_ids),)
+            ).fetchall()
+            for table, task in {
+                "work.step": "task_id",
+                "work.outcome": "task_id",
+                "work.attempt": "task_id",
+                "ledger.journal": "task_id",
+                "memory.event": "(payload ->> 'task')::bigint",
+                "work.task": "(payload ->> 'task')::bigint",
+            }.items()
+        }
+
+
 async def _waits_for_a_lock(url: str) -> bool:
-    return await _count(url, "wait_event_type = 'Lock'") > 0
+    return await _count(url, f"{_SESSIONS} and wait_event_type = 'Lock'") > 0
+
+
+async def _has_beaten(url: str) -> bool:
+    """Whether a worker with a lease of two seconds has renewed it."""
+    return await _count(url, "select count(*) from work.worker where lease_until > started_at + interval '2.1 s'") > 0
 
 
 async def _is_alone(url: str) -> bool:
     """Whether nobody has a transaction open."""
-    return await _count(url, "xact_start is not null") == 0
+    return await _count(url, f"{_SESSIONS} and xact_start is not null") == 0
 
 
-async def _count(url: str, what: str) -> int:
-    """How many sessions of others are so."""
-
+async def _count(url: str, query: str) -> int:
     def ask() -> int:
         with psycopg.connect(url, autocommit=True) as connection:
-            row = connection.execute(f"{_SESSIONS} and {what}".encode()).fetchone()
+            row = connection.execute(query.encode()).fetchone()
             assert row is not None
             return int(row[0])
 

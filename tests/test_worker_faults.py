@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,7 @@ from tallystick import memory, work
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer, Tx, migrate
 from tallystick.kit import Unavailable
 from tallystick.work import Claimed, Finish
-from tallystick.worker import Worker
+from tallystick.worker import Sweeper, Worker
 from tests.conftest import ROOT, TestDatabase, bin_dir
 from tests.processes import kill, postmaster
 from tests.waiting import until
@@ -133,6 +134,27 @@ async def test_a_server_that_is_killed_and_comes_back_is_survived() -> None:
         await working
         assert await _effects(db) == ids
         await db.close()
+
+
+async def test_a_part_of_a_sweep_that_fails_does_not_keep_the_others_from_being_done(
+    db: Database, database: TestDatabase
+) -> None:
+    async with db.write() as tx:
+        soon = datetime.now(UTC) + timedelta(seconds=0.2)
+        (task_id,) = await work.enqueue(tx, "me", [work.NewTask("publisher", "publish", {}, run_at=soon)])
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        owner.execute("revoke execute on function work.expire(bigint) from tallystick_app")
+    stop = asyncio.Event()
+    sweeping = asyncio.create_task(Sweeper(db, "sweeper", every_s=0.05).run(stop))
+
+    async def queued() -> bool:
+        async with db.read() as tx:
+            return (await work.get(tx, task_id)).status == "queued"
+
+    await until(queued)
+    assert not sweeping.done()
+    stop.set()
+    await sweeping
 
 
 @contextmanager

@@ -7,11 +7,12 @@ ran it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -84,21 +85,39 @@ class _Desk:
         return len(sent)
 
     async def wait(self, name: str) -> int:
-        """A step that lasts until the gate is open; whoever is the second to run it does not wait."""
+        """A step that lasts until the gate is open; whoever is the second at this task does not wait."""
         note(self.folder, self.task_id, name)
-        while not self._is_open(name):
+        while not self._is_open():
             await asyncio.sleep(0.01)
         return os.getpid()
 
     def block(self, name: str) -> int:
         """As `wait`, for a thread."""
         note(self.folder, self.task_id, name)
-        while not self._is_open(name):
+        while not self._is_open():
             time.sleep(0.01)
         return os.getpid()
 
-    def _is_open(self, name: str) -> bool:
-        first, *_ = notes(Path(self.folder), self.task_id, name)
+    async def wait_whatever_comes(self, name: str) -> int:
+        """As `wait`; it does not let itself be cancelled."""
+        note(self.folder, self.task_id, name)
+        while not self._is_open():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+        return os.getpid()
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Note how this ends."""
+        try:
+            yield
+        except BaseException as error:
+            note(self.folder, self.task_id, "heard", f"{os.getpid()} {type(error).__name__}")
+            raise
+        note(self.folder, self.task_id, "heard", f"{os.getpid()} nothing")
+
+    def _is_open(self) -> bool:
+        first, *_ = notes(Path(self.folder), self.task_id, "one")
         return first != str(os.getpid()) or (Path(self.folder) / "gate").exists()
 
 
@@ -153,6 +172,57 @@ async def stumble(task: Task[Order]) -> dict[str, int]:
     return {"score": score}
 
 
+async def in_parallel(task: Task[Order]) -> None:
+    """Three steps side by side, which last until the gate is open."""
+    desk = _Desk(task.payload.folder, task.id)
+    with desk.heard():
+        who = await asyncio.gather(*(task.step(name, desk.wait, name) for name in ("one", "two", "three")))
+        async with task.finish() as effects:
+            _effects(effects, task.payload.debit, task.id)
+            effects.complete({"who": who})
+
+
+def in_a_thread(task: SyncTask[Order]) -> None:
+    """A step that blocks until the gate is open, in a thread."""
+    desk = _Desk(task.payload.folder, task.id)
+    with desk.heard():
+        who = task.step("one", desk.block, "one")
+        with task.finish() as effects:
+            _effects(effects, task.payload.debit, task.id)
+            effects.complete({"who": [who]})
+
+
+async def stubborn(task: Task[Order]) -> dict[str, list[int]]:
+    """A handler that takes no exception for an answer, and goes on whatever it is told."""
+    desk = _Desk(task.payload.folder, task.id)
+    who = 0
+    for name in ("one", "two"):
+        with contextlib.suppress(BaseException), desk.heard():
+            who = await task.step(name, desk.wait_whatever_comes, name)
+    with contextlib.suppress(BaseException), desk.heard():
+        await task.call("send", desk.send, 1)
+    with contextlib.suppress(BaseException), desk.heard():
+        async with task.finish() as effects:
+            _effects(effects, task.payload.debit, task.id)
+            effects.complete({"who": [who]})
+    with contextlib.suppress(BaseException), desk.heard():
+        await task.sleep("nap", 0)
+    return {"who": [os.getpid()]}
+
+
+def stubborn_in_a_thread(task: SyncTask[Order]) -> dict[str, list[int]]:
+    """As `stubborn`, by a function that blocks."""
+    desk = _Desk(task.payload.folder, task.id)
+    who = 0
+    for name in ("one", "two"):
+        with contextlib.suppress(BaseException), desk.heard():
+            who = task.step(name, desk.block, name)
+    with contextlib.suppress(BaseException), desk.heard(), task.finish() as effects:
+        _effects(effects, task.payload.debit, task.id)
+        effects.complete({"who": [who]})
+    return {"who": [os.getpid()]}
+
+
 def _effects(effects: sdk.Effects, debit: str, task_id: int) -> None:
     effects.propose(Transfer(debit, "BOB", "0.01", "CZK"))  # type: ignore[arg-type]
     effects.event("paid", {"task": task_id})
@@ -168,6 +238,19 @@ def teller(types: Mapping[str, Handler]) -> Agent:
     for type, handler in types.items():
         agent.task(type, max_attempts=3, max_crashes=1000, timeout_s=600, backoff_s=0.1, max_backoff_s=0.2)(handler)
     return agent
+
+
+STOPPED: dict[str, Handler] = {
+    "in-parallel": in_parallel,
+    "in-a-thread": in_a_thread,
+    "stubborn": stubborn,
+    "stubborn-in-a-thread": stubborn_in_a_thread,
+    "locked": pay,
+    "committed": pay,
+    "afterwards": tell,
+}
+stopped = teller(STOPPED)
+"""For the command line."""
 
 
 @dataclass

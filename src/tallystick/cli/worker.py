@@ -45,6 +45,10 @@ def worker(
     with refusals_as_lines():
         settings = settings_for(data)
         loaded = load(agents or [])
+        if loaded:
+            # A worker that is stopped in a transaction is to lose its locks no later than its lease.
+            idle_ms = min(settings.idle_in_transaction_timeout_ms, lease_s * 500)
+            settings = settings.model_copy(update={"idle_in_transaction_timeout_ms": idle_ms})
         with server(settings) as urls:
             prepare(urls)
             how = _How(name, concurrency, lease_s, grace_s)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 import psycopg
 
-from tallystick.db.pool import Database
+from tallystick.db.pool import Database, watched
 from tallystick.db.queries import Queries
 from tallystick.kit import Unavailable
 
@@ -41,8 +41,9 @@ class Bell:
             await self._rung.wait()
             self._rung.clear()
             try:
-                await ring(self._database, self._channel)
-            except Unavailable:
+                async with asyncio.timeout(self._database.patience_s):
+                    await ring(self._database, self._channel)
+            except (Unavailable, TimeoutError):
                 _log.debug("the bell %s could not be rung; listeners poll", self._channel)
             await asyncio.sleep(_COALESCE_S)
 
@@ -70,7 +71,11 @@ async def _listen(url: str, channel: str, woken: asyncio.Event) -> None:
     while True:
         try:
             async with await psycopg.AsyncConnection.connect(
-                url, autocommit=True, connect_timeout=5, application_name=f"tallystick listen {channel}"
+                url,
+                autocommit=True,
+                connect_timeout=5,
+                application_name=f"tallystick listen {channel}",
+                **watched(url),
             ) as connection:
                 await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
                 # What was rung before we listened is found by looking once.

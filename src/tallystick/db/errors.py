@@ -13,7 +13,8 @@ from tallystick.kit import Conflict, Invalid, TallystickError, Unavailable
 RETRYABLE = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock timeout: the same transaction may succeed when it is run again."""
 
-_AWAY = ("08", "57P", "53")
+# 25P03 and 25P04: the server has ended the session, as its transaction was idle or open for too long.
+_AWAY = ("08", "57P", "53", "25P03", "25P04")
 _INVALID = {
     "22003": ("number_out_of_range", "a number is too large to be stored"),
     "22P05": ("text_malformed", "text may not hold U+0000"),

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import RowMaker, class_row, scalar_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
@@ -23,6 +24,7 @@ T = TypeVar("T")
 Row = TypeVar("Row")
 
 _ATTEMPTS = 4
+_WATCHED = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 set_json_dumps(dumps)
 set_json_loads(loads_stored)
@@ -107,9 +109,15 @@ class Database:
                 "application_name": "tallystick",
                 "connect_timeout": 5,
                 "options": session_options(self._settings),
+                **watched(url),
             },
             open=False,
         )
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for a few statements at most: a connection that has not answered by then is dead."""
+        return 2 * self._settings.statement_timeout_ms / 1000
 
     async def open(self, wait_s: float = 10) -> None:
         """Open the pool and wait for the first connection; `Unavailable` where none can be had in time."""
@@ -184,6 +192,11 @@ class Database:
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         # Least privilege even where the login could do more: in a small set-up it may be the owner.
         await connection.execute(b"set role tallystick_app")
+
+
+def watched(url: str) -> dict[str, Any]:
+    """What has a server that vanishes from the network without a word noticed in half a minute, not in hours."""
+    return _WATCHED | {name: value for name, value in conninfo_to_dict(url).items() if name in _WATCHED}
 
 
 def session_options(settings: DatabaseSettings) -> str:

@@ -40,7 +40,6 @@ class DatabaseBackend:
         self._poll_s = poll_s
         self._bell = Bell(database, work.CHANNEL)
         self._types: dict[str, list[str]] = {}
-        self._patience_s = (settings or DatabaseSettings()).statement_timeout_ms * 2 / 1000
         self._handed: dict[int, float] = {}
         self._ending: set[int] = set()
         self._news: asyncio.Queue[sdk.Lost] = asyncio.Queue()
@@ -296,7 +295,7 @@ class DatabaseBackend:
     async def _answered(self) -> AsyncIterator[None]:
         """Errors as the sdk knows them. A connection that has died without a word is not waited for for ever."""
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._database.patience_s):
                 yield
         except TimeoutError as error:
             raise sdk.BackendAway("the database does not answer") from error

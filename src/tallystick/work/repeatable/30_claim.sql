@@ -145,8 +145,7 @@ begin
                      from work.ready y
                     where y.queue = u.queue
                     order by y.priority desc, y.task_id
-                    limit least(p_limit, coalesce((v_rooms ->> ('agent ' || q.agent))::bigint, p_limit),
-                                coalesce((v_rooms ->> ('type ' || q.type))::bigint, p_limit))
+                    limit greatest(0, least(p_limit, (v_rooms ->> ('agent ' || q.agent))::bigint, (v_rooms ->> ('type ' || q.type))::bigint))
                       for update skip locked
                ) r
          order by r.priority desc, r.task_id;

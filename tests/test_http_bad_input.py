@@ -23,15 +23,48 @@ _JOURNAL = {
     "guards": [{"account": "ALICE", "available": "0", "seq": 1}], **_ABOUT,
 }  # fmt: skip
 _HOLD = {"account": "ALICE", "amount": _MONEY, "kind": "hold", "expires_in_s": 60, "expires_at": None, **_ABOUT}
+_TASK = {
+    "agent": "a", "type": "t", "payload": {"x": 1}, "priority": 1, "run_at": "2026-04-21T10:00:00Z",
+    "deadline_at": "2026-04-21T10:00:00Z", "key": None, "order_key": "o", "after": [], "max_attempts": 3,
+}  # fmt: skip
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/transfers"): {
         "from_account": "ALICE", "to_account": "BOB", "amount": _MONEY, "settle": "now", "description": "d",
     },
     ("POST", "/v1/accounts"): {"id": "NEW", "currency": "CZK", "customer_id": "CUST-1", "kind": "customer"},
     ("POST", "/v1/customers"): {"id": "CUST-9", "full_name": "N", "birth_date": "1970-12-13", "sex": "F", "region": "R"},
-    ("POST", "/v1/tasks"): {"agent": "a", "type": "t", "payload": {"x": 1}},
-    ("POST", "/v1/tasks/claim"): {"agents": ["a"], "types": ["t"], "limit": 1, "lease_s": 60},
-    ("POST", "/v1/tasks/{task_id}/finish"): {"fence": "1", "state": "done", "result": {"x": 1}},
+    ("POST", "/v1/tasks"): _TASK,
+    ("POST", "/v1/tasks/batch"): {"tasks": [_TASK]},
+    ("POST", "/v1/tasks/claim"): {"agents": ["a"], "types": ["t"], "limit": 1, "lease_s": 60, "wait_s": 0},
+    ("POST", "/v1/tasks/heartbeat"): {"attempts": [{"id": "1", "fence": "1"}], "lease_s": 60},
+    ("POST", "/v1/tasks/settle"): {
+        "ends": [
+            {"id": "1", "fence": "1", "ended": "done", "result": {"x": 1}, "error": None},
+            {"id": "1", "fence": "1", "ended": "error", "error": "e", "retry_in_s": 1.5},
+        ]
+    },
+    ("POST", "/v1/tasks/{task_id}/finish"): {
+        "fence": "1", "state": "done", "result": {"x": 1}, "error": None, "effects": [
+            {"effect": "transfer", "from_account": "ALICE", "to_account": "BOB", "amount": _MONEY, "description": "d"},
+            {"effect": "event", "type": "t", "payload": {"x": 1}}, {"effect": "task", **_TASK},
+        ],
+    },
+    ("POST", "/v1/tasks/{task_id}/fail"): {"fence": "1", "error": "e", "ended": "error", "retry_in_s": 1.5},
+    ("POST", "/v1/tasks/{task_id}/return"): {"fence": "1", "reason": "r"},
+    ("POST", "/v1/tasks/{task_id}/park"): {
+        "fence": "1", "kind": "event", "step": "s", "input_hash": "0" * 64, "wake_at": "2026-04-21T10:00:00Z", "in_s": 1.5,
+        "event_type": "t", "match": {"x": 1}, "question": {"q": 1},
+    },
+    ("POST", "/v1/tasks/{task_id}/steps"): {
+        "fence": "1", "name": "s", "kind": "step", "state": "done", "try": 1, "input_hash": "0" * 64, "output": {"x": 1},
+        "error": None, "detail": {"x": 1}, "took_ms": 1,
+    },
+    ("POST", "/v1/tasks/{task_id}/cancel"): {"reason": "r"},
+    ("POST", "/v1/tasks/{task_id}/answers"): {"step": "s", "approved": True, "comment": "c"},
+    ("PATCH", "/v1/work/queues/{agent}/{type}"): {
+        "max_attempts": 5, "max_crashes": 5, "timeout_s": 30, "backoff_s": 1.5, "max_backoff_s": 300.0, "per_key": 1,
+    },
+    ("PATCH", "/v1/work/brakes/{kind}/{name}"): {"paused": True, "max_running": 1},
     ("POST", "/v1/schedules"): {
         "name": "s", "agent": "a", "type": "t", "payload": {"x": 1}, "cron": "30 2 * * *", "time_zone": "Europe/Prague",
         "priority": 0, "catch_up": "latest", "fire_at_field": "at",
@@ -217,7 +250,7 @@ async def test_a_wrong_method_is_told_which_ones_are_right(db: Database, method:
         for path, allowed_there in methods.items():
             # These addresses are also those of a task, a payment and the like, though of none that can exist.
             if method not in allowed_there and (method, path) not in (
-                ("GET", "/v1/tasks/claim"),
+                *(("GET", f"/v1/tasks/{verb}") for verb in ("batch", "claim", "heartbeat", "settle")),
                 ("GET", "/v1/external-payments/incoming"),
                 ("GET", "/v1/journals/batch"),
                 ("GET", "/v1/holds/batch"),
@@ -247,6 +280,10 @@ async def test_odd_addresses_are_refused_on_every_route(db: Database, step: str)
                 response = await client.request(method, address, json=body)
                 if route.path == "/agent-events/{agent_name}" and response.status_code == 200:
                     assert response.json() == []
+                    continue
+                if route.path == "/v1/work/queues/{agent}/{type}" and response.status_code == 200:
+                    # What may be the name of an agent can be configured before it has any task.
+                    assert response.json()["agent"] == step
                     continue
                 assert response.status_code in (404, 405, 422), (method, address, response.text)
                 assert code_of(response)

@@ -13,12 +13,16 @@ Kind = TypeVar("Kind")
 
 
 class Refused(Exception):
-    """Effects were refused, and the transaction is to be rolled back. `codes` are the reasons, in the order of the effects."""
+    """Effects were refused, and the transaction is to be rolled back.
 
-    def __init__(self, codes: Sequence[str], detail: str) -> None:
-        super().__init__(f"{', '.join(codes)}: {detail}")
-        self.codes = tuple(codes)
-        self.detail = detail
+    `reasons` are the place of each among the effects, its code and what it says to people, in the order of the effects.
+    """
+
+    def __init__(self, reasons: Sequence[tuple[int, str, str]]) -> None:
+        self.reasons = tuple(reasons)
+        self.codes = tuple(code for _, code, _ in reasons)
+        self.detail = reasons[0][2]
+        super().__init__(f"{', '.join(self.codes)}: {self.detail}")
 
 
 async def carry_out(
@@ -52,8 +56,7 @@ async def carry_out(
                 raise
             refused.append((place, error.code, error.detail))
     if refused:
-        refused.sort()
-        raise Refused([code for _, code, _ in refused], refused[0][2])
+        raise Refused(sorted(refused))
     finish = work.Finish(attempt.task_id, attempt.fence, "done", completion.result)
     (held,) = await work.finish(tx, [finish], worker)
     if not held:

@@ -8,11 +8,13 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
+from tallystick import http
 from tallystick.cli.protocol import BoundedProtocol
 from tallystick.kit import Invalid, Unavailable
 
@@ -51,11 +53,22 @@ def address(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, with its signals left to whoever runs it: here more than a web server has to be stopped."""
+    """Uvicorn, with its signals left to whoever runs it: here more than a web server has to be stopped.
+
+    `leaving` is called when it begins to stop, so that requests which wait for something end at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, leaving: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._leaving = leaving
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._leaving()
+        await super().shutdown(sockets)
 
 
 def server_for(app: FastAPI, *, access_log: bool = False) -> Server:
@@ -72,7 +85,8 @@ def server_for(app: FastAPI, *, access_log: bool = False) -> Server:
             timeout_graceful_shutdown=_GRACE_S,
             limit_concurrency=2000,
             server_header=False,
-        )
+        ),
+        partial(http.stop_waiting, app),
     )
 
 

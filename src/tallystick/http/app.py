@@ -24,6 +24,7 @@ from tallystick.http.problems import on_http_error, on_refusal, on_validation_er
 from tallystick.http.routes import (
     account_changes,
     accounts,
+    attempts,
     cases,
     closing,
     customers,
@@ -31,10 +32,13 @@ from tallystick.http.routes import (
     holds,
     journals,
     payments,
+    people,
     postings,
+    queues,
     reconciliations,
     schedules,
     statements,
+    steps,
     tasks,
     transfers,
 )
@@ -53,6 +57,10 @@ _NATIVE = (
     holds,
     customers,
     tasks,
+    attempts,
+    steps,
+    people,
+    queues,
     schedules,
     events,
     cases,
@@ -104,7 +112,7 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
     app.router.routes.extend(transfers.busy.routes)
     for part in _NATIVE:
         app.router.routes.extend(part.router.routes)
-    for room in (postings, holds):
+    for room in (postings, holds, tasks, attempts):
         app.router.routes.extend(room.bulk.routes)
     for guide in _GUIDES:
         app.router.routes.extend(guide.router.routes)
@@ -121,6 +129,12 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
     return app
 
 
+def stop_waiting(app: FastAPI) -> None:
+    """Answer the requests that wait for something to happen now: the server is about to stop."""
+    services: Services = app.state.services
+    services.line.close()
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
@@ -128,6 +142,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(services.transfers.run(), name="group commit of transfers"),
         asyncio.create_task(services.journals.run(), name="group commit of journals"),
         asyncio.create_task(services.bell.run(), name="bell"),
+        asyncio.create_task(services.line.run(), name="line of those who wait for tasks"),
     ]
     # What stands now stands until the end: the collector, which would walk it again and again, need not look at it.
     gc.collect()
@@ -136,6 +151,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         gc.unfreeze()
+        services.line.close()
         for task in tasks_of_ours:
             task.cancel()
         await asyncio.gather(*tasks_of_ours, return_exceptions=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from tallystick.db import Key, ReadTx, Tx, claim_one, claimed
+from tallystick.db import Key, ReadTx, Tx, claim, claim_one, claimed
 from tallystick.http.services import Call
 from tallystick.kit import Conflict, digest
 
@@ -29,25 +30,15 @@ async def once(
 
     `request` is the JSON that tells requests apart. Refuses with `Invalid` (`key_reused`) a key of another request.
     """
+
+    async def bare(tx: Tx) -> Thing:
+        return await read(tx, await create(tx))
+
     if key is None:
-        async with call.database.write() as tx:
-            return await read(tx, await create(tx))
+        return await call.database.retrying(bare)
     wanted = Key(call.principal.name, key, digest([kind, request]))
-    try:
-        return await _attempt(call, wanted, kind, create, read)
-    except (_TwinWasFaster, Conflict):
-        # The twin has committed by now: either it is found, or the conflict is about something else and comes again.
-        return await _attempt(call, wanted, kind, create, read)
 
-
-async def _attempt(
-    call: Call,
-    wanted: Key,
-    kind: str,
-    create: Callable[[Tx], Awaitable[int]],
-    read: Callable[[ReadTx, int], Awaitable[Thing]],
-) -> Thing:
-    async with call.database.write() as tx:
+    async def keyed(tx: Tx) -> Thing:
         earlier = await claimed(tx, wanted, kind=kind)
         if earlier is not None:
             return await read(tx, earlier)
@@ -56,3 +47,36 @@ async def _attempt(
         if answer.state != "fresh":
             raise _TwinWasFaster
         return await read(tx, made)
+
+    try:
+        return await call.database.retrying(keyed)
+    except (_TwinWasFaster, Conflict):
+        # The twin has committed by now: either it is found, or the conflict is about something else and comes again.
+        return await call.database.retrying(keyed)
+
+
+async def many_once(
+    call: Call, key: str | None, *, kind: str, count: int, request: Any, create: Callable[[Tx], Awaitable[list[int]]]
+) -> list[int]:
+    """As `once`, of `count` things that are made by one request; their ids, in order."""
+    if key is None:
+        return await call.database.retrying(create)
+    request_hash = digest([kind, count, request])
+    # Each thing after the first has a key that no caller can send, as it holds a space.
+    stem = hashlib.sha256(key.encode()).hexdigest()
+    names = [key, *(f"{kind} {stem} {place}" for place in range(1, count))]
+    wanted = [Key(call.principal.name, name, request_hash) for name in names]
+
+    async def attempt(tx: Tx) -> list[int]:
+        if await claimed(tx, wanted[0], kind=kind) is None:
+            made = await create(tx)
+            answers = await claim(tx, wanted, kind=kind, ref_ids=made)
+            if any(answer.state != "fresh" for answer in answers):
+                raise _TwinWasFaster
+            return made
+        return [answer.ref_id for answer in await claim(tx, wanted, kind=kind, ref_ids=[0] * count)]
+
+    try:
+        return await call.database.retrying(attempt)
+    except (_TwinWasFaster, Conflict):
+        return await call.database.retrying(attempt)

@@ -15,6 +15,7 @@ from tallystick import actions, identity, ledger, work
 from tallystick.db import Bell, Database, Tx, key_reused
 from tallystick.http.auth import Gatekeeper
 from tallystick.http.batching import Batcher
+from tallystick.http.line import Line
 from tallystick.http.settings import HttpSettings
 from tallystick.kit import TallystickError
 
@@ -26,7 +27,8 @@ CALL = "tallystick.call"
 class Services:
     """What a process needs to answer: the database, the bell that wakes workers, the group commit, the gatekeeper.
 
-    `streams` are the places for long answers, each of which keeps a connection for as long as its reader takes.
+    `streams` are the places for long answers, each of which keeps a connection for as long as its reader takes. In `line` stand
+    those who wait for tasks.
     """
 
     settings: HttpSettings
@@ -36,6 +38,7 @@ class Services:
     journals: Batcher[ledger.NamedJournal, ledger.Posted]
     gatekeeper: Gatekeeper
     streams: asyncio.Semaphore
+    line: Line
 
     @classmethod
     def of(cls, settings: HttpSettings, database: Database) -> Services:
@@ -59,6 +62,7 @@ class Services:
             Batcher(database, post_read),
             Gatekeeper(settings, database),
             streams,
+            Line(database, work.CHANNEL, places=settings.max_waiting_claims),
         )
 
 

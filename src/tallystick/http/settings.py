@@ -15,5 +15,6 @@ class HttpSettings(BaseSettings):
     open: bool = False
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     request_timeout_s: float = Field(default=30, gt=0, le=600)
+    max_waiting_claims: int = Field(default=500, ge=1, le=1900)
     max_streams: int = Field(default=3, ge=1, le=100)
     key_cache_s: float = Field(default=3, ge=0, le=60)

@@ -28,7 +28,7 @@ _TASK: JsonDict = {
     "error": None,
 }
 
-Status = Literal["queued", "running", "done", "failed", "cancelled", "dead"]
+Status = Literal["queued", "waiting", "running", "done", "failed", "cancelled", "dead"]
 
 
 class TaskIn(Lenient):
@@ -138,6 +138,7 @@ async def append_event(
 
     request = [task_id, body.event, body.result, error]
     await once(call, idempotency_key, kind="task_report", request=request, create=create, read=work.get)
+    call.services.bell.ring()
     return Json({"ok": True})
 
 

@@ -70,6 +70,7 @@ async def create_agent_event(body: AgentEvent, call: CurrentCall, idempotency_ke
 
     request = [body.agent_name, body.event_type, body.payload]
     event = await once(call, idempotency_key, kind="event", request=request, create=create, read=_read)
+    call.services.bell.ring()
     return Json({"id": event.id, "created_at": event.created_at, "status": "stored"})
 
 

@@ -58,14 +58,16 @@ class EventPage(BaseModel):
 
 @router.post("/v1/events", status_code=201, response_model=EventAnswer)
 async def publish_event(body: EventBody, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
-    """Leave a fact for other agents."""
+    """Leave a fact for other agents. Tasks that wait for it go on."""
 
     async def create(tx: Tx) -> int:
         event = await memory.publish(tx, call.principal.name, agent=body.agent, type=body.type, payload=body.payload)
         return event.id
 
     request = [body.agent, body.type, body.payload]
-    return Json(_answer(await once(call, idempotency_key, kind="event", request=request, create=create, read=_read)), 201)
+    event = await once(call, idempotency_key, kind="event", request=request, create=create, read=_read)
+    call.services.bell.ring()
+    return Json(_answer(event), 201)
 
 
 @router.get("/v1/events", response_model=EventPage)

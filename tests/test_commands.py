@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from tests.processes import keepers, kill, servers, wait_until
+from tallystick.cli.main import SUBCOMMANDS, Subcommand, app
+from tests.processes import keepers, kill, python, servers, wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -273,10 +275,23 @@ def test_a_setting_that_makes_no_sense_is_one_line_that_does_not_repeat_it() -> 
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["demo"], ["serve"], ["worker"], ["migrate"], ["import"], ["import", "berka"], ["keys"]]
-)
-def test_every_command_explains_itself(command: list[str]) -> None:
-    helped = run(*command, "--help")
-    assert helped.returncode == 0
-    assert "Usage:" in helped.stdout
+def test_help_lists_every_command_and_imports_none() -> None:
+    at_exit = "import atexit, sys; atexit.register(lambda: print('imported', *sys.modules))"
+    process = python(f"{at_exit}; sys.argv = ['tallystick', '--help']; from tallystick.cli import main; main()")
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    listed, imported = told.split("imported")
+    assert "Usage:" in listed
+    assert all(f" {subcommand.name} " in listed for subcommand in SUBCOMMANDS)
+    assert {"tallystick.cli.main", "rich"} <= set(imported.split())
+    assert not {"tallystick.db", "tallystick.ledger", "psycopg", "fastapi", "pydantic", "sqlalchemy"} & set(imported.split())
+
+
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS, ids=lambda subcommand: subcommand.name)
+def test_every_command_explains_itself(subcommand: Subcommand) -> None:
+    helped = CliRunner().invoke(app, [str(subcommand.name), "--help"], env={"COLUMNS": "200"})
+    assert (helped.exit_code, "Usage:" in helped.stdout) == (0, True)
+    # The list of all commands says of each what it says of itself.
+    own = str(subcommand.load().help)
+    assert subcommand.help == " ".join(own.partition("\n\n")[0].split())
+    assert str(subcommand.help) in helped.stdout

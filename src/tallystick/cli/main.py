@@ -1,30 +1,134 @@
-"""The command and its subcommands."""
+"""The command and its subcommands, a line each. A subcommand's module is imported when it is called, so that help is quick."""
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group
 
 from tallystick import __version__
-from tallystick.cli import (
-    accounts,
-    calendars,
-    demo,
-    end_of_day,
-    holding,
-    keys,
-    migrations,
-    nostro,
-    posting,
-    reconcile,
-    schedules,
-    serve,
-    statements,
-    verify,
-    worker,
+
+_SIGPIPE = 128 + 13
+
+
+class Subcommand(TyperCommand):
+    """One line of the list: the command itself, or the group, is `target`, as `module:name` below this package."""
+
+    def __init__(self, name: str, target: str, summary: str) -> None:
+        super().__init__(name, help=summary)
+        self._name = name
+        self._target = target
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the command that this line stands for."""
+        return self.load().make_context(info_name, args, parent=parent, **extra)
+
+    def load(self) -> TyperCommand | TyperGroup:
+        """The command that this line stands for."""
+        module, _, attribute = self._target.partition(":")
+        found = getattr(import_module(f"{__package__}.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            loaded: Any = get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command()(found)
+            loaded = get_command(alone)
+        loaded.name = self._name
+        return loaded  # type: ignore[no-any-return]
+
+
+SUBCOMMANDS = (
+    Subcommand(
+        "demo",
+        "demo:demo",
+        "Run everything: PostgreSQL, migrations, a small generated bank, the API and the workers. Ctrl-C stops all of it.",
+    ),
+    Subcommand(
+        "serve",
+        "serve:serve",
+        "Run the API. Callers need a key: make one with `tallystick keys create NAME`. Run workers with `tallystick worker`.",
+    ),
+    Subcommand(
+        "worker",
+        "worker:worker",
+        "Work off tasks until Ctrl-C. Any number of workers may run.",
+    ),
+    Subcommand(
+        "migrate",
+        "migrations:migrate_command",
+        "Make or bring up to date the schema, the roles, the functions and the grants.",
+    ),
+    Subcommand(
+        "reconcile",
+        "reconcile:reconcile",
+        "Import a statement once, match it with the books, and say what differs or is missing: then the exit status is 1.",
+    ),
+    Subcommand(
+        "statement",
+        "statements:statement",
+        "Write an account's statement for a period. A file is there whole or not at all.",
+    ),
+    Subcommand(
+        "trial-balance",
+        "statements:trial_balance",
+        "Add up all accounts; exit status 1 where an asset is not in balance.",
+    ),
+    Subcommand(
+        "verify",
+        "verify:verify",
+        "Check that what is stored is what was done. Names every place that is wrong; exit status 1 where there is one.",
+    ),
+    Subcommand(
+        "end-of-day",
+        "end_of_day:end_of_day",
+        "Close a business day: accrue interest, write the closing balances of accounts, close the period.",
+    ),
+    Subcommand(
+        "post",
+        "posting:post",
+        "Post journals; what became of each goes to standard output as a JSON line. Exit status 1 where one was refused.",
+    ),
+    Subcommand(
+        "reverse",
+        "posting:reverse",
+        "Take a journal back, wholly or in part, by another journal. Exit status 1 where the books refuse.",
+    ),
+    Subcommand("calendar", "calendars:app", "Business-day calendars: which days the bank works, and when they end."),
+    Subcommand("hold", "holding:app", "Holds: money that is set aside."),
+    Subcommand("account", "accounts:app", "Accounts: open them, freeze them, limit them."),
+    Subcommand("period", "accounts:period", "Periods: up to when the books are closed."),
+    Subcommand("import", "imports:app", "Take in data from elsewhere."),
+    Subcommand("keys", "keys:app", "API keys: who may call the server."),
+    Subcommand("nostro", "nostro:app", "Nostro accounts: our accounts at other banks, mirrored in our books."),
+    Subcommand("tasks", "tasks:app", "Tasks: what agents have to do, do and have done."),
+    Subcommand("schedules", "schedules:app", "Schedules: tasks that are added at the times of a cron text."),
 )
-from tallystick.cli.imports import app as imports
-from tallystick.cli.runtime import Commands
-from tallystick.cli.tasks import app as tasks
+"""All subcommands as they are listed. What a line says of its command is the first paragraph of the command's own help."""
+
+
+class Commands(TyperGroup):
+    """The whole command line. Whose output is closed early, as by `head`, ends quietly with status 141, like other tools."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for subcommand in SUBCOMMANDS:
+            self.add_command(subcommand)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # What is still buffered has nowhere to go; without this the interpreter complains of it at its end.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(_SIGPIPE) from None
+
 
 app = typer.Typer(
     name="tallystick",
@@ -34,26 +138,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("demo")(demo.demo)
-app.command("serve")(serve.serve)
-app.command("worker")(worker.worker)
-app.command("migrate")(migrations.migrate_command)
-app.command("reconcile")(reconcile.reconcile)
-app.command("statement")(statements.statement)
-app.command("trial-balance")(statements.trial_balance)
-app.command("verify")(verify.verify)
-app.command("end-of-day")(end_of_day.end_of_day)
-app.add_typer(calendars.app, name="calendar")
-app.command("post")(posting.post)
-app.command("reverse")(posting.reverse)
-app.add_typer(holding.app, name="hold")
-app.add_typer(accounts.app, name="account")
-app.add_typer(accounts.period, name="period")
-app.add_typer(imports, name="import")
-app.add_typer(keys.app, name="keys")
-app.add_typer(nostro.app, name="nostro")
-app.add_typer(tasks, name="tasks")
-app.add_typer(schedules.app, name="schedules")
 
 
 def _show_version(wanted: bool) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,34 +14,18 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from typer.core import TyperGroup
 
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer, check_revision, migrate
 from tallystick.kit import TallystickError
 
-_SIGPIPE = 128 + 13
-
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704 - rich calls this where it caught the error; the command ends as all do (see `Commands`)
+        raise  # noqa: PLE0704 - rich calls this where it caught the error; the command ends as all do (see `main.Commands`)
 
 
 console = _Console(highlight=False, emoji=False)
 errors = _Console(stderr=True, highlight=False, emoji=False)
-
-
-class Commands(TyperGroup):
-    """The whole command line. Whose output is closed early, as by `head`, ends quietly with status 141, like other tools."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            # What is still buffered has nowhere to go; without this the interpreter complains of it at its end.
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(_SIGPIPE) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 
 from tallystick.db import check_revision, head_revision, migrate
 from tallystick.db.revisions import revisions
+from tallystick.db.upgrading import in_order
 from tallystick.kit import Unavailable
 from tests.catalog import describe
 from tests.conftest import TestDatabase
@@ -55,6 +56,7 @@ def test_a_database_that_is_not_migrated_is_refused(empty_database: TestDatabase
 
 def test_each_revision_has_its_file_and_follows_the_one_before() -> None:
     numbers = revisions()
+    assert in_order() == numbers
     assert [int(number) for number in numbers] == list(range(1, len(numbers) + 1))
     assert sorted(path.name[:4] for path in MIGRATIONS.glob("*.sql")) == numbers
     assert all(int(later) == int(earlier) + 1 for earlier, later in pairwise(numbers))

@@ -7,20 +7,12 @@ Tables are made and changed by revisions (`migrations/`). Database functions, vi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
-from sqlalchemy.engine import Connection
-from sqlalchemy.pool import NullPool
 
 from tallystick.db.errors import translated
 from tallystick.db.pool import ReadTx
@@ -34,7 +26,6 @@ _SCHEMA_REVISION = _queries.bind("schema_revision", str)
 _LOCK = 7_331_001
 _LOCK_WAIT = "120s"
 _NAME = "tallystick migrate"
-_SCRIPTS = "tallystick.db:migrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,8 @@ def migrate(owner_url: str, *, application_url: str | None = None, to: str = "he
         connection.execute(f"set role {OWNER}".encode())
         connection.execute(b"create schema if not exists db")
         before = current_revision(connection)
-        _run_revisions(owner_url, to)
+        if to != "head" or before != head_revision():
+            _upgrade(owner_url, to)
         after = current_revision(connection)
         assert after is not None
         applied = _apply_repeatables(connection) if to == "head" else ()
@@ -96,14 +88,12 @@ def check_revision(url: str) -> None:
 
 def head_revision() -> str:
     """The newest revision this program knows."""
-    head = _scripts().get_current_head()
-    assert head is not None
-    return head
+    return revisions()[-1]
 
 
 def revisions() -> list[str]:
     """Every revision, oldest first."""
-    return [script.revision for script in reversed(list(_scripts().walk_revisions()))]
+    return sorted(path.name[:4] for path in Path(str(files("tallystick.db"))).glob("migrations/versions/[0-9]*.py"))
 
 
 def repeatables() -> list[tuple[str, str]]:
@@ -113,21 +103,11 @@ def repeatables() -> list[tuple[str, str]]:
     return [(f"{path.parent.parent.name}/{path.name}", path.read_text("utf-8")) for path in found]
 
 
-def _run_revisions(owner_url: str, to: str) -> None:
-    scripts = _scripts()
+def _upgrade(owner_url: str, to: str) -> None:
+    # Alembic and SQLAlchemy take as long to import as all else that a command needs, and few commands change the schema.
+    from tallystick.db.upgrading import upgrade  # noqa: PLC0415
 
-    def upgrade(current: Any, _context: Any) -> Any:
-        return scripts._upgrade_revs(to, current)
-
-    with (
-        _connected(owner_url) as connection,
-        EnvironmentContext(Config(), scripts, fn=upgrade, destination_rev=to) as environment,
-    ):
-        environment.configure(
-            connection=connection, version_table="revision", version_table_schema="db", transaction_per_migration=True
-        )
-        with environment.begin_transaction():
-            environment.run_migrations()
+    upgrade(owner_url, to, name=_NAME)
 
 
 def _apply_repeatables(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
@@ -143,25 +123,6 @@ def _apply_repeatables(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
         for name, checksum in wanted.items():
             connection.execute("insert into db.repeatable (name, checksum) values (%s, %s)", (name, checksum))
     return tuple(sorted(name for name in wanted if known.get(name) != wanted[name]))
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[Connection]:
-    # A revision that cannot get its lock soon would hold up the whole bank behind it.
-    options = f"-c role={OWNER} -c lock_timeout=5s"
-    engine = create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(url, connect_timeout=10, application_name=_NAME, options=options),
-        poolclass=NullPool,
-    )
-    with engine.connect() as connection:
-        yield connection
-
-
-def _scripts() -> ScriptDirectory:
-    config = Config()
-    config.set_main_option("script_location", _SCRIPTS)
-    return ScriptDirectory.from_config(config)
 
 
 def _check_version(connection: psycopg.Connection[Any]) -> None:

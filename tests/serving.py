@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
 import threading
@@ -30,11 +31,17 @@ async def serving(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application in this process; its lifespan runs. With `keyed`, each POST without a key gets its own."""
     app = create_app(settings, database)
+    spare_collector()
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         hooks = {"request": [_with_key]} if keyed else {}
         async with httpx.AsyncClient(transport=transport, base_url="http://test", event_hooks=hooks) as client:
             yield client
+
+
+def spare_collector() -> None:
+    """Before an application starts: it collects garbage then, and a process of tests holds far more than a server does."""
+    gc.freeze()
 
 
 async def _with_key(request: httpx.Request) -> None:
@@ -120,6 +127,7 @@ class _Server:
         await database.open()
         try:
             app = create_app(self._settings, database)
+            spare_collector()
             self._uvicorn = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
             async with _working(database, self._work):
                 serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))

@@ -21,6 +21,7 @@ from tallystick.cli.berka.codes import COUNTER_ACCOUNTS
 from tallystick.db import Database, DatabaseSettings, migrate
 from tallystick.kit import Conflict
 from tests import berka_bank
+from tests.command_line import command
 from tests.conftest import ROOT, TestDatabase
 
 BANK = berka_bank.make(11)
@@ -359,30 +360,19 @@ async def test_an_import_that_was_killed_again_and_again_ends_in_the_same_state(
     assert state(database.owner_url) == state(empty_database.owner_url)
 
 
-def _command(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from tallystick.cli import main; main()", "import", "berka", str(folder)],
-        env={**os.environ, "DATABASE_URL": url, "TALLYSTICK_OWNER_URL": url},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
 @pytest.mark.faults
 def test_the_command_prints_the_table_and_the_last_line_and_its_status_tells(database: TestDatabase, tmp_path: Path) -> None:
-    done = _command(berka_bank.write(tmp_path / "good", BANK), database.owner_url)
-    assert done.returncode == 0, done.stderr
+    done = command(database, "import", "berka", str(berka_bank.write(tmp_path / "good", BANK)))
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"reconciled rows={ROWS} differ=0 roundings={BANK.roundings}"
     assert "Reconciliation" in done.stdout
     bad = berka_bank.write(tmp_path / "bad", BANK, {"trans_x.asc.gz": ["nothing"]})
-    refused = _command(bad, database.owner_url)
-    assert refused.returncode == 1
+    refused = command(database, "import", "berka", str(bad))
+    assert refused.exit_code == 1
     assert "trans_x.asc.gz:2: 1 columns instead of 10" in refused.stderr
     assert "reconciled" not in refused.stdout
     (bad / "trans_x.asc.gz").write_bytes(gzip.compress(b""))
-    assert _command(bad, database.owner_url).returncode == 1
+    assert command(database, "import", "berka", str(bad)).exit_code == 1
 
 
 def _real_data() -> Path:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import Result
 
 from tallystick import closing, ledger
 from tallystick.cli.calendars import generated, read_holidays
 from tallystick.db import Database
 from tallystick.kit import Invalid
+from tests import command_line
 from tests.conftest import TestDatabase
 from tests.serving import body_of, code_of, fund, serving
-from tests.test_commands import run
 
 CALENDAR = {
     "name": "CZ",
@@ -196,22 +196,22 @@ def test_a_file_of_holidays_is_read_with_quotes_and_line_ends_of_any_kind(tmp_pa
     assert read_holidays(file) == {date(2026, 5, 1): "May Day, a holiday", date(2026, 1, 1): "Nový rok"}
 
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., Result]
 
 
 @pytest.fixture
 def command(database: TestDatabase) -> Command:
-    return lambda *arguments: run(*arguments, DATABASE_URL=database.app_url, TALLYSTICK_OWNER_URL=database.owner_url)
+    return lambda *arguments: command_line.command(database, *arguments)
 
 
 def test_a_calendar_is_added_listed_and_shown_at_the_command_line(command: Command, tmp_path: Path) -> None:
     zone = ("--zone", "Europe/Prague")
     added = command("calendar", "add", "CZ", "--years", "2024-2025", "--country", "CZ", *zone, "--cut-off", "17:00")
-    assert (added.returncode, added.stdout) == (0, "calendar CZ from 2024-01-01 until 2025-12-31: 26 holidays\n"), added.stderr
+    assert (added.exit_code, added.stdout) == (0, "calendar CZ from 2024-01-01 until 2025-12-31: 26 holidays\n"), added.stderr
     file = tmp_path / "holidays.csv"
     file.write_text("date,name\n2024-06-03,[bold]Anniversary\n")
     one = ("--years", "2024", "--from", "2024-06-01", "--holidays", str(file), *zone, "--cut-off", "24:00")
-    assert command("calendar", "add", "CZ", *one).returncode == 0
+    assert command("calendar", "add", "CZ", *one).exit_code == 0
     assert "CZ" in command("calendar", "list").stdout
     shown = command("calendar", "show", "CZ", "--year", "2024").stdout
     assert "17:00" in shown
@@ -238,11 +238,11 @@ def test_a_calendar_that_makes_no_sense_is_one_line_and_exit_status_1(
     command: Command, options: tuple[str, ...], code: str
 ) -> None:
     failed = command("calendar", "add", "CZ", "--zone", "Europe/Prague", *options)
-    assert (failed.returncode, f"[{code}]" in " ".join(failed.stderr.split())) == (1, True), failed.stderr
+    assert (failed.exit_code, f"[{code}]" in " ".join(failed.stderr.split())) == (1, True), failed.stderr
 
 
 async def test_days_are_ended_one_after_the_other_at_the_command_line(db: Database, command: Command) -> None:
-    async def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
+    async def ended(*arguments: str) -> Result:
         return await asyncio.to_thread(command, "end-of-day", *arguments)
 
     assert "[unknown_calendar]" in (await ended()).stderr
@@ -252,7 +252,7 @@ async def test_days_are_ended_one_after_the_other_at_the_command_line(db: Databa
         await closing.add_calendar(tx, "me", first)
     await _pay(db, 100, datetime(2024, 3, 1, 12, tzinfo=UTC))
     friday = await ended("--date", "2024-03-01")
-    assert friday.returncode == 0, friday.stderr
+    assert friday.exit_code == 0, friday.stderr
     assert "accrue:interest accounts=0 journals=0 refused=0" in friday.stdout
     assert "close moved=2" in friday.stdout
     assert "2024-03-01 is closed by CZ, up to 2024-03-01T16:00:00+00:00" in " ".join(friday.stdout.split())
@@ -264,7 +264,7 @@ async def test_days_are_ended_one_after_the_other_at_the_command_line(db: Databa
         (("--date", "x"), "date_malformed"),
     ):
         failed = await ended(*arguments)
-        assert (failed.returncode, f"[{code}]" in " ".join(failed.stderr.split())) == (1, True), failed.stderr
+        assert (failed.exit_code, f"[{code}]" in " ".join(failed.stderr.split())) == (1, True), failed.stderr
     async with db.write() as tx:
         day = datetime.now(UTC).date() + timedelta(days=2)
         await closing.add_calendar(tx, "me", closing.CalendarSpec("CZ", date(2024, 3, 6), day, "Europe/Prague", 1020, ()))

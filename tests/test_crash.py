@@ -1,6 +1,6 @@
 """Fifty clients move money while everything is killed and started again: what was acknowledged is there, once.
 
-`TALLYSTICK_SOAK_S` makes it longer; `make soak` runs it for thirty seconds.
+`TALLYSTICK_SOAK_S` makes it longer; `make soak` runs it for a minute.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.faults
 CLIENTS = 50
 ACCOUNTS = [f"crash-{number}" for number in range(20)]
 SECONDS = float(os.environ.get("TALLYSTICK_SOAK_S", "8"))
+KILLS = 3
 
 
 @dataclass
@@ -50,10 +51,10 @@ async def _request(port: int, body: bytes, key: str) -> tuple[int, dict[str, str
         writer.close()
 
 
-async def _client(number: int, port: int, deadline: float, seen: Seen) -> None:
+async def _client(number: int, port: int, enough: asyncio.Event, seen: Seen) -> None:
     chance = random.Random(number)
     count = 0
-    while time.monotonic() < deadline:
+    while not enough.is_set():
         debit, credit = chance.sample(ACCOUNTS, 2)
         amount = f"{chance.randrange(1, 40_000) / 100:.2f}"
         key = f"client-{number}-{count}"
@@ -107,10 +108,9 @@ def _prepare(port: int) -> None:
 
 async def _run(data: Path, port: int, server: subprocess.Popen[bytes]) -> tuple[Seen, int, subprocess.Popen[bytes]]:
     seen, kills, chance = Seen(), 0, random.Random(1797)
-    deadline = time.monotonic() + SECONDS
-    clients = [asyncio.create_task(_client(number, port, deadline, seen)) for number in range(CLIENTS)]
-    # On a slow machine one return to service may take all the time there is; there are two at least.
-    while time.monotonic() < deadline or kills < 2:
+    deadline, enough = time.monotonic() + SECONDS, asyncio.Event()
+    clients = [asyncio.create_task(_client(number, port, enough, seen)) for number in range(CLIENTS)]
+    while time.monotonic() < deadline or kills < KILLS:
         await asyncio.sleep(chance.uniform(1, 2.5))
         victims = chance.choice([["api"], ["postgres"], ["api", "postgres"], ["api", "keeper", "postgres"]])
         kills += 1
@@ -127,6 +127,7 @@ async def _run(data: Path, port: int, server: subprocess.Popen[bytes]) -> tuple[
             server = _start(data, port)
         while not await asyncio.to_thread(_ready, port):
             await asyncio.sleep(0.05)
+    enough.set()
     # Clients end when what they sent last is acknowledged.
     await asyncio.wait_for(asyncio.gather(*clients), 120)
     return seen, kills, server
@@ -168,7 +169,6 @@ def test_what_was_acknowledged_is_there_once_whatever_was_killed() -> None:
             _audit(port, seen)
             outcomes = Counter(transfer[1] for transfer in seen.transfers.values())
             print(f"{kills} kills, {len(seen.transfers)} transfers {dict(outcomes)}, {seen.sent_again} calls sent again")
-            assert kills >= 2
             assert len(seen.transfers) > CLIENTS
         finally:
             server.send_signal(signal.SIGTERM)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -19,11 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
+from typer.testing import Result
 
 from tallystick import actions, closing, ledger
 from tallystick.cli.berka import import_berka
 from tallystick.cli.verify import REFERENCES
 from tallystick.db import Database, ReadTx
+from tests.command_line import command
 from tests.conftest import ROOT, TestDatabase
 
 DAY = date(2024, 3, 1)
@@ -620,42 +620,35 @@ async def test_the_verifier_sees_one_state_while_others_post(db: Database, datab
     assert (before.journals + 300, before.entries + 600) == (after.journals, after.entries)
 
 
-def _command(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from tallystick.cli import main; main()", "verify", *options],
-        env={**os.environ, "DATABASE_URL": url, "TALLYSTICK_OWNER_URL": url, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+async def _command(database: TestDatabase, *options: str) -> Result:
+    return await asyncio.to_thread(command, database, "verify", *options)
 
 
 @pytest.mark.faults
 async def test_the_command_names_the_places_and_its_status_tells(books: Books, database: TestDatabase) -> None:
-    clean = await asyncio.to_thread(_command, database.owner_url, "--ledger")
+    clean = await _command(database, "--ledger")
     counts = await books.verified()
     last = f"verified journals={counts.journals} entries={counts.entries} accounts=10 holds=5 findings="
-    assert clean.returncode == 0, clean.stderr
+    assert clean.exit_code == 0, clean.stderr
     assert clean.stdout.splitlines()[-1].startswith(f"{last}0 seconds=")
-    as_json = await asyncio.to_thread(_command, database.owner_url, "--ledger", "--json")
-    assert (as_json.returncode, json.loads(as_json.stdout)["findings"]) == (0, [])
+    as_json = await _command(database, "--ledger", "--json")
+    assert (as_json.exit_code, json.loads(as_json.stdout)["findings"]) == (0, [])
     async with books.connection.transaction():
         await books.connection.execute("set local session_replication_role = replica")
         await books.connection.execute("update ledger.entry set amount = amount - 1 where account_id = 1 and seq = 2")
-    broken = await asyncio.to_thread(_command, database.owner_url, "--ledger")
-    assert broken.returncode == 1
+    broken = await _command(database, "--ledger")
+    assert broken.exit_code == 1
     assert "ledger.entry" in broken.stdout
     assert "account_id=1 seq=2" in broken.stdout
     assert broken.stdout.splitlines()[-1].startswith(last)
     assert "findings=0" not in broken.stdout
-    as_json = await asyncio.to_thread(_command, database.owner_url, "--ledger", "--json")
+    as_json = await _command(database, "--ledger", "--json")
     found = json.loads(as_json.stdout)
-    assert as_json.returncode == 1
+    assert as_json.exit_code == 1
     assert found["total"] == len(found["findings"]) > 0
     assert {"code", "relation", "place", "found", "expected"} == set(found["findings"][0])
-    nothing = await asyncio.to_thread(_command, database.owner_url)
-    assert nothing.returncode == 2
+    nothing = await _command(database)
+    assert nothing.exit_code == 2
     assert "--ledger" in nothing.stderr
 
 

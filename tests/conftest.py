@@ -117,6 +117,17 @@ def template(cluster: EmbeddedServer) -> str:
 
 
 @pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A durable server of the test's own, migrated, which it may kill."""
+    with tempfile.TemporaryDirectory(prefix="tallystick-") as folder:
+        # The server may run under another account, and PostgreSQL 15 walks down to its folder.
+        Path(folder).chmod(0o755)
+        with EmbeddedServer(Path(folder).resolve() / "data", bin_dir=bin_dir()) as server:
+            migrate(server.url)
+            yield server
+
+
+@pytest.fixture
 def empty_database(cluster: EmbeddedServer) -> Iterator[TestDatabase]:
     """A database with nothing in it."""
     yield from _database(cluster, "template1")

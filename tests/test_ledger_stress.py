@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import os
 import random
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -20,8 +18,7 @@ import psycopg
 import pytest
 
 from tallystick import ledger
-from tallystick.db import Database, EmbeddedServer, migrate
-from tests.conftest import bin_dir
+from tallystick.db import Database, EmbeddedServer
 from tests.ledger_writer import ACCOUNTS, COIN, SINK, write
 from tests.processes import FORKS, kill, postmaster
 
@@ -85,15 +82,6 @@ class Record:
         return record
 
 
-@pytest.fixture
-def server() -> Iterator[EmbeddedServer]:
-    with tempfile.TemporaryDirectory(prefix="tallystick-") as folder:
-        Path(folder).chmod(0o755)
-        with EmbeddedServer(Path(folder).resolve() / "data", bin_dir=bin_dir()) as running:
-            migrate(running.url)
-            yield running
-
-
 async def _prepare(url: str) -> None:
     db = Database(url)
     await db.open()
@@ -139,7 +127,8 @@ def _ready(url: str) -> None:
             return
 
 
-async def test_what_was_acknowledged_is_there_once_and_nothing_deadlocks(server: EmbeddedServer, tmp_path: Path) -> None:
+async def test_what_was_acknowledged_is_there_once_and_nothing_deadlocks(own_server: EmbeddedServer, tmp_path: Path) -> None:
+    server = own_server
     url = server.url_as("tallystick_app")
     await _prepare(url)
     movers = Writers(url, tmp_path, "move")

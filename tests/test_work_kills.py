@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,61 +19,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.rows import class_row
 
-from tallystick import work
 from tallystick.db import Database
 from tests.conftest import ROOT, TestDatabase
 from tests.serving import fund
 from tests.waiting import until
 from tests.wire import Wire
-from tests.work_crew import STOPPED, TELLER, Crew, Handler, in_parallel, nap, notes, pay, pay_in_a_thread, stumble, tell
+from tests.work_crew import STOPPED, Crew, Handler, in_parallel, nap, notes, pay, pay_in_a_thread, stumble, tell
+from tests.work_story import Story, all_done, begun, count_of, enqueue, is_alone, stories, waits_for_a_lock
 
 pytestmark = pytest.mark.faults
 
-_STORIES = """
-select t.id, q.type, coalesce(o.state, 'open') as state, coalesce(o.attempts, 0)::int as attempts,
-       ((select count(*) from work.ready x where x.task_id = t.id) + (select count(*) from work.wait x where x.task_id = t.id)
-        + (select count(*) from work.run x where x.task_id = t.id) + (select count(*) from work.dead x where x.task_id = t.id)
-        + (select count(*) from work.outcome x where x.task_id = t.id)) as places,
-       (select count(*) from work.attempt a where a.task_id = t.id and a.ended = 'crash') as crashes,
-       (select count(*) from ledger.journal j where j.task_id = t.id) as journals,
-       (select count(*) from memory.event e where e.type = 'paid' and (e.payload ->> 'task')::bigint = t.id) as events,
-       (select count(*) from work.task f where (f.payload ->> 'task')::bigint = t.id) as follow_ups
-  from work.task t
-  join work.queue q on q.id = t.queue
-  left join work.outcome o on o.task_id = t.id
- where q.agent = 'teller'
- order by t.id
-"""
-
-_SESSIONS = """
-select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
-"""
 _LOCK_ALICE = """
 select from ledger.balance where account_id = (select id from ledger.account where name = 'ALICE') for update
 """
-
-
-@dataclass(frozen=True)
-class Story:
-    """What the database says of a task."""
-
-    id: int
-    type: str
-    state: str
-    attempts: int
-    places: int
-    crashes: int
-    journals: int
-    events: int
-    follow_ups: int
-
-
-def stories(url: str) -> dict[str, Story]:
-    """What became of the tasks of the teller, by type."""
-    with psycopg.connect(url) as connection, connection.cursor(row_factory=class_row(Story)) as cursor:
-        return {story.type: story for story in cursor.execute(_STORIES.encode())}
 
 
 @dataclass(frozen=True)
@@ -120,21 +79,11 @@ POINTS = {
 }
 
 
-async def _enqueue(db: Database, folder: Path, types: Sequence[str], **payload: str) -> list[int]:
-    async with db.write() as tx:
-        tasks = [work.NewTask(TELLER, type, {"folder": str(folder)} | payload) for type in types]
-        return await work.enqueue(tx, "me", tasks)
-
-
-async def _all_done(url: str) -> bool:
-    return all(story.state == "done" for story in (await asyncio.to_thread(stories, url)).values())
-
-
 async def test_wherever_a_worker_is_killed_another_finishes_its_task_and_all_of_it_happened_once(
     db: Database, database: TestDatabase, tmp_path: Path
 ) -> None:
     await fund(db)
-    ids = dict(zip(POINTS, await _enqueue(db, tmp_path, list(POINTS)), strict=True))
+    ids = dict(zip(POINTS, await enqueue(db, tmp_path, list(POINTS)), strict=True))
     few = asyncio.Semaphore(4)
 
     async def die(crew: Crew, name: str, point: Point) -> None:
@@ -155,7 +104,7 @@ async def test_wherever_a_worker_is_killed_another_finishes_its_task_and_all_of_
         done = {name for name, story in killed.items() if story.state == "done"}
         assert done == {"after-the-finish-commits", "finished", "after-an-end-commits"}
         crew.start(database.app_url, {name: point.handler for name, point in POINTS.items()})
-        await until(lambda: _all_done(database.owner_url))
+        await until(lambda: all_done(database.owner_url))
     effects = {name: 0 if point.handler in (tell, nap) else 1 for name, point in POINTS.items()}
     assert stories(database.owner_url) == {
         name: Story(ids[name], name, "done", 1, 1, point.crashes, *[effects[name]] * 3) for name, point in POINTS.items()
@@ -171,22 +120,22 @@ async def _ended(process: ForkServerProcess) -> bool:
     return process.exitcode is not None or not process.is_alive()
 
 
-async def test_a_worker_killed_while_its_finish_waits_for_a_lock_leaves_nothing_of_it(
+async def test_a_worker_killed_while_its_finishwaits_for_a_lock_leaves_nothing_of_it(
     db: Database, database: TestDatabase, tmp_path: Path
 ) -> None:
     await fund(db)
-    ids = await _enqueue(db, tmp_path, ["pay"])
+    ids = await enqueue(db, tmp_path, ["pay"])
     with Crew(tmp_path) as crew, psycopg.connect(database.owner_url) as other:
         other.execute(_LOCK_ALICE)
         worker = crew.start(database.app_url, {"pay": pay})
-        await until(lambda: _waits_for_a_lock(database.owner_url))
+        await until(lambda: waits_for_a_lock(database.owner_url))
         crew.kill(worker)
         other.rollback()
         # The server goes on with the statement, and finds nobody there who would have it committed.
-        await until(lambda: _is_alone(database.owner_url))
+        await until(lambda: is_alone(database.owner_url))
         assert stories(database.owner_url)["pay"].state == "open"
         crew.start(database.app_url, {"pay": pay})
-        await until(lambda: _all_done(database.owner_url))
+        await until(lambda: all_done(database.owner_url))
     assert stories(database.owner_url) == {"pay": Story(ids[0], "pay", "done", 1, 1, 1, 1, 1, 1)}
     assert [len(notes(tmp_path, ids[0], part)) for part in ("score", "send", "report")] == [1, 1, 1]
 
@@ -216,9 +165,9 @@ async def test_a_worker_that_did_not_hear_of_a_commit_finds_out_whether_it_was_o
             ids = {}
             for name, (_, statement, nth) in DOUBTS.items():
                 cut = wire.cut(statement, nth=nth, answered=committed)
-                (ids[name],) = await _enqueue(db, tmp_path, [name])
+                (ids[name],) = await enqueue(db, tmp_path, [name])
                 await cut.wait()
-                await until(lambda: _all_done(database.owner_url))
+                await until(lambda: all_done(database.owner_url))
             assert worker.is_alive()
     effects = {name: 1 if handler in (pay, pay_in_a_thread) else 0 for name, (handler, _, _) in DOUBTS.items()}
     attempts = {name: 2 if name == "failure" else 1 for name in DOUBTS}
@@ -243,26 +192,26 @@ async def test_a_worker_stopped_past_its_lease_commits_nothing_when_it_goes_on(
             first = crew.start(wire.url, STOPPED, settings={"idle_in_transaction_timeout_ms": 500})
             assert first.pid is not None
             other.execute(_LOCK_ALICE)
-            ids = dict(zip(GATED, await _enqueue(db, tmp_path, list(GATED), debit="EVE"), strict=True))
-            (ids["locked"],) = await _enqueue(db, tmp_path, ["locked"])
-            await until(lambda: _begun(tmp_path, [ids[type] for type in GATED]))
-            await until(lambda: _waits_for_a_lock(database.owner_url))
+            ids = dict(zip(GATED, await enqueue(db, tmp_path, list(GATED), debit="EVE"), strict=True))
+            (ids["locked"],) = await enqueue(db, tmp_path, ["locked"])
+            await until(lambda: begun(tmp_path, [ids[type] for type in GATED]))
+            await until(lambda: waits_for_a_lock(database.owner_url))
             stop = partial(_signal, first.pid, signal.SIGSTOP)
             cut = wire.cut("work.finish(", answered=True, then=stop)
-            (ids["committed"],) = await _enqueue(db, tmp_path, ["committed"], debit="EVE")
+            (ids["committed"],) = await enqueue(db, tmp_path, ["committed"], debit="EVE")
             await cut.wait()
             other.rollback()
 
             with _command("worker", "tests.work_crew:stopped", "--lease", "2", url=database.app_url) as second:
-                await until(lambda: _all_done(database.owner_url))
+                await until(lambda: all_done(database.owner_url))
             facts = _facts(database.owner_url, ids.values())
             told = stories(database.owner_url)
 
             (tmp_path / "gate").touch()
             await _signal(first.pid, signal.SIGCONT)
             await until(lambda: _heard(tmp_path, ids, first.pid))
-            (afterwards,) = await _enqueue(db, tmp_path, ["afterwards"])
-            await until(lambda: _all_done(database.owner_url))
+            (afterwards,) = await enqueue(db, tmp_path, ["afterwards"])
+            await until(lambda: all_done(database.owner_url))
             assert len(notes(tmp_path, afterwards, "score")) == 1
             first.terminate()
             await until(lambda: _ended(first))
@@ -288,16 +237,16 @@ async def test_a_worker_whose_connections_have_died_without_a_word_ends_its_atte
         with Crew(tmp_path) as crew:
             types = {"in-parallel": in_parallel, "afterwards": tell}
             first = crew.start(wire.url, types, settings={"statement_timeout_ms": 1000})
-            (task_id,) = await _enqueue(db, tmp_path, ["in-parallel"])
-            await until(lambda: _begun(tmp_path, [task_id]))
+            (task_id,) = await enqueue(db, tmp_path, ["in-parallel"])
+            await until(lambda: begun(tmp_path, [task_id]))
             await until(lambda: _has_beaten(database.owner_url))
             wire.freeze()
             # Its lease is over, and it knows that although nobody has said so.
             await until(lambda: _noted(tmp_path, task_id, "heard", first.pid))
             assert {line.split()[1] for line in notes(tmp_path, task_id, "heard")} == {"CancelledError"}
             (tmp_path / "gate").touch()
-            await _enqueue(db, tmp_path, ["afterwards"])
-            await until(lambda: _all_done(database.owner_url))
+            await enqueue(db, tmp_path, ["afterwards"])
+            await until(lambda: all_done(database.owner_url))
             assert first.is_alive()
     assert stories(database.owner_url)["in-parallel"] == Story(task_id, "in-parallel", "done", 1, 1, 1, 1, 1, 1)
 
@@ -307,19 +256,19 @@ async def test_a_worker_stopped_in_the_middle_of_a_finish_goes_on_with_it(
 ) -> None:
     """The server does not wait for it: it ends the session, and its locks with it. The lease is not over."""
     await fund(db)
-    ids = await _enqueue(db, tmp_path, ["pay"])
+    ids = await enqueue(db, tmp_path, ["pay"])
     with Crew(tmp_path) as crew, psycopg.connect(database.owner_url) as other:
         other.execute(_LOCK_ALICE)
         settings = {"idle_in_transaction_timeout_ms": 100}
         worker = crew.start(database.app_url, {"pay": pay}, lease_s=600, settings=settings)
         assert worker.pid is not None
-        await until(lambda: _waits_for_a_lock(database.owner_url))
+        await until(lambda: waits_for_a_lock(database.owner_url))
         await _signal(worker.pid, signal.SIGSTOP)
         other.rollback()
-        await until(lambda: _is_alone(database.owner_url))
+        await until(lambda: is_alone(database.owner_url))
         assert stories(database.owner_url)["pay"].state == "open"
         await _signal(worker.pid, signal.SIGCONT)
-        await until(lambda: _all_done(database.owner_url))
+        await until(lambda: all_done(database.owner_url))
     assert stories(database.owner_url) == {"pay": Story(ids[0], "pay", "done", 1, 1, 0, 1, 1, 1)}
     assert [len(notes(tmp_path, ids[0], part)) for part in ("score", "send", "report")] == [1, 1, 1]
 
@@ -344,10 +293,6 @@ def _command(*arguments: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 async def _signal(pid: int, number: int) -> None:
     os.kill(pid, number)
-
-
-async def _begun(folder: Path, task_ids: Iterable[int]) -> bool:
-    return all(notes(folder, task_id, "one") for task_id in task_ids)
 
 
 async def _noted(folder: Path, task_id: int, what: str, pid: int | None) -> bool:
@@ -378,25 +323,6 @@ def _facts(url: str, task_ids: Iterable[int]) -> dict[str, list[tuple[object, ..
         }
 
 
-async def _waits_for_a_lock(url: str) -> bool:
-    return await _count(url, f"{_SESSIONS} and wait_event_type = 'Lock'") > 0
-
-
 async def _has_beaten(url: str) -> bool:
     """Whether a worker with a lease of two seconds has renewed it."""
-    return await _count(url, "select count(*) from work.worker where lease_until > started_at + interval '2.1 s'") > 0
-
-
-async def _is_alone(url: str) -> bool:
-    """Whether nobody has a transaction open."""
-    return await _count(url, f"{_SESSIONS} and xact_start is not null") == 0
-
-
-async def _count(url: str, query: str) -> int:
-    def ask() -> int:
-        with psycopg.connect(url, autocommit=True) as connection:
-            row = connection.execute(query.encode()).fetchone()
-            assert row is not None
-            return int(row[0])
-
-    return await asyncio.to_thread(ask)
+    return await count_of(url, "select count(*) from work.worker where lease_until > started_at + interval '2.1 s'") > 0

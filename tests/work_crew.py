@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from pydantic import AfterValidator, BaseModel
 
 from tallystick import sdk
 from tallystick.db import Database, DatabaseSettings
+from tallystick.kit import Unavailable
 from tallystick.sdk import Agent, SyncTask, Task, Transfer
 from tallystick.worker import run_agents
 from tests.processes import FORKS
@@ -224,7 +226,7 @@ def stubborn_in_a_thread(task: SyncTask[Order]) -> dict[str, list[int]]:
 
 
 def _effects(effects: sdk.Effects, debit: str, task_id: int) -> None:
-    effects.propose(Transfer(debit, "BOB", "0.01", "CZK"))  # type: ignore[arg-type]
+    effects.propose(Transfer(debit, "BOB", Decimal("0.01"), "CZK"))
     effects.event("paid", {"task": task_id})
     effects.enqueue(FILING, "file", {"task": task_id})
 
@@ -238,6 +240,29 @@ def teller(types: Mapping[str, Handler]) -> Agent:
     for type, handler in types.items():
         agent.task(type, max_attempts=3, max_crashes=1000, timeout_s=600, backoff_s=0.1, max_backoff_s=0.2)(handler)
     return agent
+
+
+class Move(BaseModel):
+    """Money to be moved, in hundredths."""
+
+    folder: str
+    debit: str
+    credit: str
+    amount: int
+
+
+async def move(task: Task[Move]) -> None:
+    """Two steps and a transfer. Each run of a step is noted with the fence that it ran under."""
+    order = task.payload
+
+    def run(name: str, value: int) -> int:
+        note(order.folder, os.getpid(), "ran", f"{task.id} {name} {task.fence}")
+        return value * 2
+
+    doubled = await task.step("first", run, "first", order.amount)
+    again = await task.step("second", run, "second", doubled)
+    async with task.finish() as effects:
+        effects.propose(Transfer(order.debit, order.credit, Decimal(again // 4).scaleb(-2), "CZK"))
 
 
 STOPPED: dict[str, Handler] = {
@@ -296,7 +321,18 @@ async def _run(url: str, agent: Agent, options: dict[str, Any]) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = DatabaseSettings(**options.pop("settings", {}))
-    database = Database(url, settings)
-    await database.open(wait_s=60)
+    database = await _opened(url, settings)
     await run_agents(database, [agent], stop, settings=settings, name=f"worker-{os.getpid()}", **{"lease_s": 2} | options)
     await database.close()
+
+
+async def _opened(url: str, settings: DatabaseSettings) -> Database:
+    """The database, once it is there: a worker may be started while the server is."""
+    while True:
+        database = Database(url, settings)
+        try:
+            await database.open(wait_s=2)
+        except Unavailable:
+            await database.close()
+        else:
+            return database

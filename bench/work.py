@@ -41,23 +41,26 @@ def main() -> None:
     arguments = _arguments()
     contenders = [CONTENDERS[name] for name in arguments.only]
     _check_installed(contenders)
-    with (
-        tempfile.TemporaryDirectory(prefix="tallystick-bench-") as folder,
-        EmbeddedServer(Path(folder) / "data") as server,
-        Progress(console=Console(stderr=True)) as progress,
-    ):
+    with tempfile.TemporaryDirectory(prefix="tallystick-bench-") as folder, EmbeddedServer(Path(folder) / "data") as server:
         _check_durable(server)
-        stage = work_runs.Stage(server, arguments, progress)
-        race = _Race(stage, contenders)
-        race.tune()
-        race.measure()
+        with _bars() as progress:
+            race = _Race(work_runs.Stage(server, arguments, progress), contenders)
+            race.tune()
+            race.measure()
+        _report(race)
         few = min(arguments.processes)
-        alone = work_alone.Alone(stage, race.urls[OURS.name], race.best[OURS.name, few], race.size(OURS, few))
-        alone.measure()
-        posted = work_posting.measure(stage, race.size(OURS, few))
-    _report(race)
-    work_alone.report(alone.rates)
-    work_posting.report(posted)
+        settings, tasks = race.best[OURS.name, few], race.size(OURS, few)
+        with _bars() as progress:
+            alone = work_alone.Alone(work_runs.Stage(server, arguments, progress), race.urls[OURS.name], settings, tasks)
+            alone.measure()
+        work_alone.report(alone.rates)
+        with _bars() as progress:
+            posted = work_posting.measure(work_runs.Stage(server, arguments, progress), tasks)
+        work_posting.report(posted)
+
+
+def _bars() -> Progress:
+    return Progress(console=Console(stderr=True))
 
 
 def _arguments() -> argparse.Namespace:

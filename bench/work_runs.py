@@ -136,7 +136,8 @@ def _rate(connection: psycopg.Connection, contender: Contender, handled: memoryv
     while sum(handled) < tasks:
         _pause(contender, give_up)
     _until_empty(connection, contender, give_up)
-    return (tasks - first) / (time.monotonic() - began)
+    # A queue so small that it was drained between two looks has a rate all the same.
+    return max(1, tasks - first) / (time.monotonic() - began)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ with facts as (
     union all
     (select s.task_id, 2, s.name, s.state, s.fence, s.try,
             jsonb_build_object(
-                'fact', 'step', 'task_id', s.task_id, 'name', s.name, 'state', s.state, 'fence', s.fence, 'try', s.try,
+                'fact', 'step', 'id', s.id, 'task_id', s.task_id, 'name', s.name, 'state', s.state, 'fence', s.fence, 'try', s.try,
                 'kind', s.kind, 'input_hash', encode(s.input_hash, 'hex'), 'output', s.output, 'error', s.error,
                 'detail', s.detail, 'started_at', s.started_at, 'ended_at', s.ended_at)
        from work.step s

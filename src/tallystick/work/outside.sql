@@ -20,7 +20,7 @@ select e.task_id, e.fence
 select s.name, s.kind, s.state, s.fence, s.try::integer as attempt, s.input_hash, s.output, s.error, s.detail, s.started_at, s.ended_at
   from work.step s
  where s.task_id = %(task_id)s::bigint
- order by s.fence, s.ended_at, s.try, s.name
+ order by s.id
 offset %(skip)s::bigint
  limit %(limit)s::bigint
 
@@ -30,7 +30,7 @@ select s.name, s.kind, s.state, s.fence, s.try::integer as attempt, s.input_hash
   from work.step s
  where s.task_id = %(task_id)s::bigint
    and s.name = %(name)s::text
- order by s.fence, s.ended_at, s.try, s.name
+ order by s.id
 
 -- policy --
 -- How often and how long tasks of a queue are tried.

@@ -99,7 +99,7 @@ select work.record(%(task_id)s::bigint, %(fence)s::bigint, %(name)s::text, %(sta
 select s.name, s.kind, s.state, s.fence, s.try::integer as attempt, s.input_hash, s.output, s.error, s.detail, s.started_at, s.ended_at
   from work.step s
  where s.task_id = %(task_id)s::bigint
- order by s.fence, s.ended_at, s.try, s.name
+ order by s.id
  limit %(limit)s::bigint
 
 -- attempts --

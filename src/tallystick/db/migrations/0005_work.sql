@@ -9,6 +9,7 @@ create schema work;
 create sequence work.task_id;
 create sequence work.fence;
 create sequence work.worker_id;
+create sequence work.step_id;
 
 -- A kind of work: what an agent does of one type, and how often and how long it is tried.
 create table work.queue (
@@ -175,8 +176,10 @@ create table work.attempt (
 ) partition by range (task_id);
 create index attempt_by_time on work.attempt using brin (ended_at) with (pages_per_range = 32);
 
--- What the parts of a task gave: one row a try, and one before a call to the outside or a wait.
+-- What the parts of a task gave: one row a try, and one before a call to the outside or a wait. Later rows of a task have higher ids,
+-- whatever the clock does.
 create table work.step (
+    id          bigint       not null default nextval('work.step_id'),
     task_id     bigint       not null,
     name        text         not null,
     state       text         not null,

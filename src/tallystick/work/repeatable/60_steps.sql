@@ -118,7 +118,13 @@ begin
         select g.task_id, g.step, 'done', i.fence, 1, g.kind, i.input_hash, u.output, g.since, v_now
           from gone g
           join unnest(p_tasks, p_outputs) as u (task_id, output) on u.task_id = g.task_id
-          join work.step i on i.task_id = g.task_id and i.name = g.step and i.state = 'intent'
+          -- The limit says nothing new, and has each one looked up by its key: history may be long.
+         cross join lateral (
+                   select s.fence, s.input_hash
+                     from work.step s
+                    where s.task_id = g.task_id and s.name = g.step and s.state = 'intent'
+                    limit 1
+               ) i
          where g.step is not null
     )
     insert into work.ready (task_id, queue, priority, attempts, crashes, extras)

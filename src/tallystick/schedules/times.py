@@ -45,6 +45,9 @@ def newest_time(cron: Cron, zone: zoneinfo.ZoneInfo, first: datetime, until: dat
 
     It takes some dozens of looks at the clock, however many times lie between them.
     """
+    following = next_time(cron, zone, first)
+    if following is None or following > until:
+        return first
     newest, low, high = first, 0, int((until - first) / _MINUTE) + 1
     # What comes next from `low` minutes on is not after `until`; from `high` on it is.
     while high - low > 1:

@@ -20,7 +20,7 @@ create table schedules.schedule (
     constraint only_a_pause_has_a_reason check (pause_reason is null or paused_at is not null),
     constraint reason_is_bounded check (length(pause_reason) <= 100),
     constraint a_removal_has_somebody check ((removed_at is null) = (removed_by is null))
-) with (fillfactor = 80);
+);
 create unique index a_schedule_has_a_name_of_its_own on schedules.schedule (name) where removed_at is null;
 create index schedule_by_next on schedules.schedule (next_at) where paused_at is null and removed_at is null;
 comment on column schedules.schedule.next_at is 'The first time that nobody has looked at; null where there is none any more.';

@@ -39,6 +39,8 @@ _DURABLE = {
     "max_connections": "100",
     "max_wal_size": "2GB",
     "shared_buffers": "256MB",
+    # Tables whose rows come and go all the time, as those of tasks, slow down between two looks; see docs/decisions/0004-work.md.
+    "autovacuum_naptime": "5s",
     "log_min_messages": "warning",
     "timezone": "UTC",
     "log_timezone": "UTC",

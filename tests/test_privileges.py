@@ -32,6 +32,8 @@ FACTS = (
     "schedules.firing",
     "work.task",
     "work.outcome",
+    "work.attempt",
+    "work.step",
 )
 
 
@@ -90,6 +92,45 @@ def test_not_even_the_superuser_changes_a_fact_by_accident(database: TestDatabas
 )
 def test_the_application_has_no_way_around_the_verbs(database: TestDatabase, statement: str) -> None:
     _refused(database.app_url, statement, errors.InsufficientPrivilege)
+
+
+def test_the_application_moves_tasks_by_the_verbs_alone(database: TestDatabase) -> None:
+    statements = [
+        "delete from work.ready",
+        "insert into work.ready values (1, 1, 0, 0, 0, false)",
+        "update work.run set fence = 1",
+        "delete from work.wait",
+        "delete from work.dead",
+        "insert into work.outcome (task_id) values (1)",
+        "insert into work.step (task_id) values (1)",
+        "update work.worker set lease_until = 'infinity'",
+        "update work.queue set max_attempts = 1",
+        "delete from work.brake",
+        "delete from work.turn",
+        "delete from work.dependency",
+        "update work.due set deadline_at = 'infinity'",
+        "update work.history set dropped_at = null",
+        "select work.end_anywhere(1, 'done', null, 'me')",
+        "select work.move_on(null, null, null, array[1], 'done', null, 'me')",
+        "select work.go_on(array[1], null)",
+        "select work.take(array[1], 'me', null, 1, 60)",
+        "select work.take_within(array[1], null, 'me', null, 1, 60)",
+        "select work.extend_history(1)",
+        "select work.admit(array[1])",
+    ]
+    for part in ("task_000000", "outcome_000000", "attempt_000000", "step_000000"):
+        statements += [
+            f"delete from work.{part}",
+            f"truncate work.{part}",
+            f"drop table work.{part}",
+            f"insert into work.{part} default values",
+        ]
+    for statement in statements:
+        _refused(database.app_url, statement, errors.InsufficientPrivilege)
+    for part in ("task_000000", "step_000000"):
+        with psycopg.connect(database.owner_url) as connection, pytest.raises(psycopg.Error) as caught:
+            connection.execute(f"delete from work.{part}".encode())
+        assert caught.value.sqlstate == "TS002"
 
 
 def test_every_function_fixes_its_search_path_and_is_closed_to_the_public(database: TestDatabase) -> None:

@@ -81,7 +81,9 @@ declare
     v_hash integer;
 begin
     for v_hash in
-        select distinct hashtext(u.agent || chr(31) || u.key) as hash from unnest(p_agents, p_keys) as u (agent, key) order by hash
+        select k.hash
+          from (select distinct hashtext(u.agent || chr(31) || u.key) as hash from unnest(p_agents, p_keys) as u (agent, key)) k
+         order by k.hash
     loop
         perform pg_advisory_xact_lock(7331021, v_hash);
     end loop;

@@ -120,7 +120,7 @@ async def _ended(process: ForkServerProcess) -> bool:
     return process.exitcode is not None or not process.is_alive()
 
 
-async def test_a_worker_killed_while_its_finishwaits_for_a_lock_leaves_nothing_of_it(
+async def test_a_worker_killed_while_its_finish_waits_for_a_lock_leaves_nothing_of_it(
     db: Database, database: TestDatabase, tmp_path: Path
 ) -> None:
     await fund(db)
@@ -158,6 +158,7 @@ async def test_a_worker_that_did_not_hear_of_a_commit_finds_out_whether_it_was_o
     committed: bool, db: Database, database: TestDatabase, tmp_path: Path
 ) -> None:
     await fund(db)
+    effects = {name: 1 if handler in (pay, pay_in_a_thread) else 0 for name, (handler, _, _) in DOUBTS.items()}
     async with Wire(database.app_url) as wire:
         with Crew(tmp_path) as crew:
             # A lease that is not over before the test is: nothing here is taken back from a worker.
@@ -168,8 +169,10 @@ async def test_a_worker_that_did_not_hear_of_a_commit_finds_out_whether_it_was_o
                 (ids[name],) = await enqueue(db, tmp_path, [name])
                 await cut.wait()
                 await until(lambda: all_done(database.owner_url))
+            await until(lambda: _all_went_on(tmp_path, [ids[name] for name in DOUBTS if effects[name]]))
             assert worker.is_alive()
-    effects = {name: 1 if handler in (pay, pay_in_a_thread) else 0 for name, (handler, _, _) in DOUBTS.items()}
+            # Whoever was in doubt has found out; nobody takes its own commit for that of another.
+            assert "fence lost" not in crew.log(worker)
     attempts = {name: 2 if name == "failure" else 1 for name in DOUBTS}
     assert stories(database.owner_url) == {
         name: Story(ids[name], name, "done", attempts[name], 1, 0, *[effects[name]] * 3) for name in DOUBTS
@@ -185,48 +188,58 @@ GATED = {"in-parallel": 1, "in-a-thread": 1, "stubborn": 5, "stubborn-in-a-threa
 async def test_a_worker_stopped_past_its_lease_commits_nothing_when_it_goes_on(
     db: Database, database: TestDatabase, tmp_path: Path
 ) -> None:
-    """Whatever its code is at: steps side by side, code that cannot be cancelled, threads, and the middle of a finish."""
+    """Whatever its code is at: steps side by side, code that cannot be cancelled, threads, the middle of a finish, its commit.
+
+    One worker is told that it has lost its attempts, and another one never hears of it.
+    """
     await fund(db, "ALICE", "BOB", "EVE")
-    async with Wire(database.app_url) as wire:
+    async with Wire(database.app_url) as told, Wire(database.app_url) as deaf:
         with Crew(tmp_path) as crew, psycopg.connect(database.owner_url) as other:
-            first = crew.start(wire.url, STOPPED, settings={"idle_in_transaction_timeout_ms": 500})
-            assert first.pid is not None
             other.execute(_LOCK_ALICE)
-            ids = dict(zip(GATED, await enqueue(db, tmp_path, list(GATED), debit="EVE"), strict=True))
-            (ids["locked"],) = await enqueue(db, tmp_path, ["locked"])
-            await until(lambda: begun(tmp_path, [ids[type] for type in GATED]))
-            await until(lambda: waits_for_a_lock(database.owner_url))
-            stop = partial(_signal, first.pid, signal.SIGSTOP)
-            cut = wire.cut("work.finish(", answered=True, then=stop)
-            (ids["committed"],) = await enqueue(db, tmp_path, ["committed"], debit="EVE")
-            await cut.wait()
+            ids: dict[str, int] = {}
+            workers: dict[str, ForkServerProcess] = {}
+            for who, wire in {"told": told, "deaf": deaf}.items():
+                types = {f"{who}-{type}": handler for type, handler in STOPPED.items()}
+                settings = {"idle_in_transaction_timeout_ms": 500}
+                workers[who] = crew.start(wire.url, types, settings=settings, deaf=wire is deaf)
+                gated = [f"{who}-{type}" for type in GATED]
+                ids |= zip(gated, await enqueue(db, tmp_path, gated, debit="EVE"), strict=True)
+                ids |= zip([f"{who}-locked"], await enqueue(db, tmp_path, [f"{who}-locked"]), strict=True)
+            await until(lambda: begun(tmp_path, [ids[f"{who}-{type}"] for who in workers for type in GATED]))
+            await until(lambda: waits_for_a_lock(database.owner_url, sessions=2))
+            for who, wire in {"told": told, "deaf": deaf}.items():
+                cut = wire.cut("work.finish(", answered=True, then=partial(_signal, workers[who].pid, signal.SIGSTOP))
+                ids |= zip([f"{who}-committed"], await enqueue(db, tmp_path, [f"{who}-committed"], debit="EVE"), strict=True)
+                await cut.wait()
             other.rollback()
 
             with _command("worker", "tests.work_crew:stopped", "--lease", "2", url=database.app_url) as second:
                 await until(lambda: all_done(database.owner_url))
-            facts = _facts(database.owner_url, ids.values())
-            told = stories(database.owner_url)
+            facts, stood = _facts(database.owner_url, ids.values()), stories(database.owner_url)
 
             (tmp_path / "gate").touch()
-            await _signal(first.pid, signal.SIGCONT)
-            await until(lambda: _heard(tmp_path, ids, first.pid))
-            (afterwards,) = await enqueue(db, tmp_path, ["afterwards"])
-            await until(lambda: all_done(database.owner_url))
-            assert len(notes(tmp_path, afterwards, "score")) == 1
-            first.terminate()
-            await until(lambda: _ended(first))
-            assert first.exitcode == 0
+            for who, worker in workers.items():
+                await _signal(worker.pid, signal.SIGCONT)
+                await until(partial(_heard, tmp_path, {type: ids[f"{who}-{type}"] for type in GATED}, worker.pid))
+                (afterwards,) = await enqueue(db, tmp_path, [f"{who}-afterwards"])
+                await until(lambda: all_done(database.owner_url))
+                assert len(notes(tmp_path, afterwards, "score")) == 1
+                worker.terminate()
+                await until(partial(_ended, worker))
+                assert worker.exitcode == 0
 
-    crashes = {type: 0 if type == "committed" else 1 for type in ids}
-    assert told == {type: Story(ids[type], type, "done", 1, 1, crashes[type], 1, 1, 1) for type in ids}
+    crashes = {type: 0 if type.endswith("committed") else 1 for type in ids}
+    assert stood == {type: Story(ids[type], type, "done", 1, 1, crashes[type], 1, 1, 1) for type in ids}
     assert _facts(database.owner_url, ids.values()) == facts
-    # Its code was told so wherever it went on, and did not begin another step.
-    for type, times in GATED.items():
-        heard = [line.split()[1] for line in notes(tmp_path, ids[type], "heard") if line.split()[0] == str(first.pid)]
-        assert len(heard) == times
-        assert set(heard) <= {"FenceLost", "CancelledError"}
-        assert notes(tmp_path, ids[type], "one") == [str(first.pid), str(second.pid)]
-        assert notes(tmp_path, ids[type], "send") == ([f"{ids[type]}:send"] if type == "stubborn" else [])
+    # Their code heard of it wherever it went on, and did not begin another step.
+    for who, worker in workers.items():
+        for type, times in GATED.items():
+            task_id = ids[f"{who}-{type}"]
+            heard = [line.split()[1] for line in notes(tmp_path, task_id, "heard") if line.split()[0] == str(worker.pid)]
+            assert len(heard) == times
+            assert set(heard) <= ({"FenceLost", "CancelledError"} if who == "told" else {"FenceLost"})
+            assert notes(tmp_path, task_id, "one") == [str(worker.pid), str(second.pid)]
+            assert notes(tmp_path, task_id, "send") == ([f"{task_id}:send"] if type == "stubborn" else [])
 
 
 async def test_a_worker_whose_connections_have_died_without_a_word_ends_its_attempts_and_goes_on_by_new_ones(
@@ -291,8 +304,14 @@ def _command(*arguments: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-async def _signal(pid: int, number: int) -> None:
+async def _signal(pid: int | None, number: int) -> None:
+    assert pid is not None
     os.kill(pid, number)
+
+
+async def _all_went_on(folder: Path, task_ids: Iterable[int]) -> bool:
+    """Whether the code after each finish has run."""
+    return all(notes(folder, task_id, "went on") for task_id in task_ids)
 
 
 async def _noted(folder: Path, task_id: int, what: str, pid: int | None) -> bool:

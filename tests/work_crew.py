@@ -26,7 +26,7 @@ from tallystick import sdk
 from tallystick.db import Database, DatabaseSettings
 from tallystick.kit import Unavailable
 from tallystick.sdk import Agent, SyncTask, Task, Transfer
-from tallystick.worker import run_agents
+from tallystick.worker import DatabaseBackend, run_agents
 from tests.processes import FORKS
 
 TELLER, FILING = "teller", "filing"
@@ -137,6 +137,7 @@ async def pay(task: Task[Order]) -> None:
         at("in-finish")
         effects.complete({"score": score, "report": report})
     at("finished")
+    note(desk.folder, task.id, "went on")
 
 
 def pay_in_a_thread(task: SyncTask[Order]) -> None:
@@ -149,6 +150,7 @@ def pay_in_a_thread(task: SyncTask[Order]) -> None:
         _effects(effects, task.payload.debit, task.id)
         at("in-finish-in-a-thread")
         effects.complete({"score": score, "report": report})
+    note(desk.folder, task.id, "went on")
 
 
 async def tell(task: Task[Order]) -> dict[str, int]:
@@ -274,7 +276,7 @@ STOPPED: dict[str, Handler] = {
     "committed": pay,
     "afterwards": tell,
 }
-stopped = teller(STOPPED)
+stopped = teller({f"{who}-{type}": handler for who in ("told", "deaf") for type, handler in STOPPED.items()})
 """For the command line."""
 
 
@@ -322,8 +324,20 @@ async def _run(url: str, agent: Agent, options: dict[str, Any]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = DatabaseSettings(**options.pop("settings", {}))
     database = await _opened(url, settings)
-    await run_agents(database, [agent], stop, settings=settings, name=f"worker-{os.getpid()}", **{"lease_s": 2} | options)
+    name, options = f"worker-{os.getpid()}", {"lease_s": 2} | options
+    if options.pop("deaf", False):
+        await sdk.Runner(_Deaf(database, settings, name=name, **options), [agent]).run(stop)
+    else:
+        await run_agents(database, [agent], stop, settings=settings, name=name, **options)
     await database.close()
+
+
+class _Deaf(DatabaseBackend):
+    """It tells nobody that attempts were lost; so nothing but the database is in the way of what they still do."""
+
+    async def lost(self) -> sdk.Lost:
+        await super().lost()
+        return sdk.Lost()
 
 
 async def _opened(url: str, settings: DatabaseSettings) -> Database:

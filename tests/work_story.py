@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from tallystick import work
-from tallystick.db import Database
+from tallystick.db import Database, ring
 from tests.work_crew import TELLER, notes
 
 _STORIES = """
@@ -60,7 +60,9 @@ async def enqueue(db: Database, folder: Path, types: Sequence[str], **payload: s
     """A task of each type."""
     async with db.write() as tx:
         tasks = [work.NewTask(TELLER, type, {"folder": str(folder)} | payload) for type in types]
-        return await work.enqueue(tx, "me", tasks)
+        ids = await work.enqueue(tx, "me", tasks)
+    await ring(db, work.CHANNEL)
+    return ids
 
 
 async def all_done(url: str) -> bool:
@@ -75,8 +77,8 @@ async def begun(folder: Path, task_ids: Iterable[int]) -> bool:
     return all(notes(folder, task_id, "one") for task_id in task_ids)
 
 
-async def waits_for_a_lock(url: str) -> bool:
-    return await count_of(url, f"{_SESSIONS} and wait_event_type = 'Lock'") > 0
+async def waits_for_a_lock(url: str, sessions: int = 1) -> bool:
+    return await count_of(url, f"{_SESSIONS} and wait_event_type = 'Lock'") >= sessions
 
 
 async def is_alone(url: str) -> bool:

@@ -39,7 +39,7 @@ _DURABLE = {
     "max_connections": "100",
     "max_wal_size": "2GB",
     "shared_buffers": "256MB",
-    # Tables whose rows come and go all the time, as those of tasks, slow down between two looks; see docs/decisions/0004-work.md.
+    # Tables whose rows come and go, as those of tasks, slow down between two looks; see docs/decisions/0004-work.md.
     "autovacuum_naptime": "5s",
     "log_min_messages": "warning",
     "timezone": "UTC",

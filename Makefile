@@ -17,7 +17,8 @@ test: $(VENV)/dev
 	$(BIN)/pytest
 
 # Which tests are the same on every PostgreSQL: they look at input, texts and commands, and were passed on the bundled one.
-SAME = kit docs camt053 calendars berka_reader berka_chain protocol http_bad_input http_openapi commands closing_doors cli_ledger
+SAME = kit docs camt053 calendars berka_reader berka_chain protocol http_bad_input http_openapi commands closing_doors cli_ledger \
+       sdk_agent sdk_calls sdk_codec sdk_finish sdk_models sdk_runner sdk_steps sdk_sync sdk_waits cron cli_tasks cli_schedules bench
 
 # The tests on another PostgreSQL: make test-on PG=/usr/lib/postgresql/15/bin; all of them with SAME=
 test-on: $(VENV)/dev

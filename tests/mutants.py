@@ -251,8 +251,8 @@ WORK_MUTANTS = (
         "fence",
         "only the attempt that holds the fence ends a task",
         END,
-        "where r.task_id = g.task_id and r.fence = g.fence\n                  for update",
-        "where r.task_id = g.task_id\n                  for update",
+        "where r.task_id = g.task_id and r.fence = g.fence\n",
+        "where r.task_id = g.task_id\n",
         "tests/test_work.py",
     ),
     Mutant(

@@ -43,7 +43,7 @@ from tallystick.work.model import (
     Task,
     Wait,
 )
-from tallystick.work.outside import Policy, held_by_others, lines_of_step, policy, prolong, steps_page
+from tallystick.work.outside import Policy, held_by_others, lines_of_step, policy, prolong, steps_page, worker_name
 from tallystick.work.people import answer, brakes, cancel, configure, limit, pause, put_back, questions, resume
 from tallystick.work.service import (
     MAX_LEASE_S,
@@ -135,4 +135,5 @@ __all__ = [
     "wake",
     "wake_due",
     "wake_for_event",
+    "worker_name",
 ]

@@ -29,6 +29,7 @@ _STRANGERS = _queries.bind("strangers", int)
 _PROLONG = _queries.bind("prolong", Fence)
 _STEPS_PAGE = _queries.bind("steps_page", Step)
 _LINES_OF_STEP = _queries.bind("lines_of_step", Step)
+_WORKER_NAME = _queries.bind("worker_name", str)
 _POLICY = _queries.bind("policy", Policy)
 
 
@@ -51,6 +52,11 @@ async def steps_page(tx: ReadTx, task_id: int, *, skip: int, limit: int) -> list
 async def lines_of_step(tx: ReadTx, task_id: int, name: str) -> list[Step]:
     """All that is recorded of one step of a task, in the order it was recorded."""
     return await tx.all(_LINES_OF_STEP, {"task_id": task_id, "name": name})
+
+
+async def worker_name(tx: ReadTx, worker_id: int) -> str | None:
+    """Who registered a worker; `None` where it has left, or its lease was over and it is gone."""
+    return await tx.one(_WORKER_NAME, {"worker_id": worker_id})
 
 
 async def policy(tx: ReadTx, agent: str, type: str) -> Policy | None:

@@ -32,6 +32,12 @@ select s.name, s.kind, s.state, s.fence, s.try::integer as attempt, s.input_hash
    and s.name = %(name)s::text
  order by s.id
 
+-- worker_name --
+-- Who a worker is, whose lease may be over.
+select w.name
+  from work.worker w
+ where w.id = %(worker_id)s::bigint
+
 -- policy --
 -- How often and how long tasks of a queue are tried.
 select q.agent, q.type, q.max_attempts::integer as max_attempts, q.max_crashes::integer as max_crashes, q.timeout_s,

@@ -4,6 +4,10 @@
 -- (advisory, sorted); then rows of wait by task id. Rows of due, turn and dependency are touched only by who holds the place of
 -- their task, those of turn with their order key held as well, so they are never waited for. What would have to go against the
 -- order looks again from the beginning, or skips what is locked.
+--
+-- Every row is looked up by its key. A session keeps its plans, and would keep those that it made when a table was empty and to read
+-- all of it was cheap; so the functions of this schema are told not to (enable_seqscan), and not to plan anew for each call
+-- (plan_cache_mode), which would take longer than the call.
 
 -- work.extend_history: partitions for all task ids up to p_reach. One caller at a time.
 create or replace function work.extend_history(p_reach bigint) returns void
@@ -42,6 +46,8 @@ create or replace function work.admit(p_tasks bigint[]) returns void
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -97,6 +103,8 @@ language plpgsql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     v_leaving constant bigint[] := coalesce(p_leaving, '{}');
@@ -130,6 +138,8 @@ create or replace function work.give_turns(p_agents text[], p_keys text[]) retur
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     v_next bigint[];
@@ -154,6 +164,8 @@ create or replace function work.move_on(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -240,6 +252,8 @@ returns table (task_id bigint, place text)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -297,6 +311,8 @@ create or replace function work.end_anywhere(p_task bigint, p_state text, p_erro
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     v_place text;

@@ -22,6 +22,8 @@ create or replace function work.enqueue(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -130,6 +132,8 @@ create or replace function work.stays_active(p_task bigint) returns text
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     v_state text;
@@ -154,6 +158,8 @@ create or replace function work.stays_anywhere(p_task bigint) returns text
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     v_state text;

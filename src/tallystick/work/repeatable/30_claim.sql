@@ -67,6 +67,8 @@ create or replace function work.claim(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -106,6 +108,7 @@ create or replace function work.take_within(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
@@ -201,6 +204,8 @@ returns table (task_id bigint, fence bigint, agent text, type text, payload json
 language sql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
     select t.*
       from work.take_within(

@@ -2,18 +2,24 @@
 -- statement. That finds them by place, so that dead rows cost nothing. It has to be another statement: a row that was waited for may
 -- have been prolonged meanwhile, and then it is at a place which this statement does not see yet.
 create or replace function work.lock_runs(p_task bigint[], p_fence bigint[]) returns tid[]
-language sql
+language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
-    select array_agg(l.place)
-      from (select distinct u.task_id, u.fence from unnest(p_task, p_fence) as u (task_id, fence) order by u.task_id) g
-     cross join lateral (
-               select r.ctid as place
-                 from work.run r
-                where r.task_id = g.task_id and r.fence = g.fence
-                  for update
-           ) l;
+begin
+    return (
+        select array_agg(l.place)
+          from (select distinct u.task_id, u.fence from unnest(p_task, p_fence) as u (task_id, fence) order by u.task_id) g
+         cross join lateral (
+                   select r.ctid as place
+                     from work.run r
+                    where r.task_id = g.task_id and r.fence = g.fence
+                      for update
+               ) l
+    );
+end
 $$;
 
 -- work.finish: end attempts whose fence still holds, done or failed for good, with one audit event; for each given one, in order,
@@ -25,6 +31,8 @@ create or replace function work.finish(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -80,6 +88,8 @@ returns text[]
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -153,6 +163,8 @@ create or replace function work.report(p_task bigint, p_state text, p_result jso
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

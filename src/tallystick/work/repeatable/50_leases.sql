@@ -14,6 +14,8 @@ create or replace function work.beat(p_worker_id bigint, p_lease_s integer) retu
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 begin
     update work.worker w
@@ -28,6 +30,8 @@ create or replace function work.leave(p_worker_id bigint) returns integer
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     v_tasks  bigint[];
@@ -50,6 +54,8 @@ create or replace function work.extend(p_task bigint, p_fence bigint, p_lease_s 
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 begin
     update work.run r
@@ -66,6 +72,8 @@ returns table (task_id bigint, ended text, became text)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -108,6 +116,8 @@ create or replace function work.expire(p_limit bigint) returns setof bigint
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

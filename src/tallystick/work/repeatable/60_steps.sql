@@ -3,6 +3,8 @@ create or replace function work.hold(p_task bigint, p_fence bigint) returns bool
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 begin
     perform 1 from work.run r where r.task_id = p_task and r.fence = p_fence for update;
@@ -19,6 +21,8 @@ create or replace function work.record(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz;
@@ -72,6 +76,8 @@ create or replace function work.park(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -105,6 +111,8 @@ create or replace function work.go_on(p_tasks bigint[], p_outputs jsonb[]) retur
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -138,6 +146,8 @@ create or replace function work.wake(p_task bigint, p_output jsonb) returns bool
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 begin
     perform 1 from work.wait w where w.task_id = p_task and w.step is not null for update;
@@ -155,6 +165,8 @@ create or replace function work.wake_due(p_limit bigint) returns bigint
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -181,6 +193,8 @@ create or replace function work.wake_for_event(p_type text, p_payload jsonb, p_e
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

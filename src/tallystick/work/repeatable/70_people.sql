@@ -3,6 +3,8 @@ create or replace function work.answer(p_task bigint, p_step text, p_answer json
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 begin
     perform 1 from work.wait w where w.task_id = p_task and w.kind = 'approval' and w.step = p_step for update;
@@ -29,6 +31,8 @@ create or replace function work.put_back(p_task bigint) returns boolean
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

@@ -35,7 +35,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/customers"): {"id": "CUST-9", "full_name": "N", "birth_date": "1970-12-13", "sex": "F", "region": "R"},
     ("POST", "/v1/tasks"): _TASK,
     ("POST", "/v1/tasks/batch"): {"tasks": [_TASK]},
-    ("POST", "/v1/tasks/claim"): {"agents": ["a"], "types": ["t"], "limit": 1, "lease_s": 60, "wait_s": 0},
+    ("POST", "/v1/tasks/claim"): {"agents": ["a"], "types": ["t"], "limit": 1, "lease_s": 60, "worker_id": None, "wait_s": 0},
+    ("POST", "/v1/workers"): {"lease_s": 60},
+    ("POST", "/v1/workers/{worker_id}/heartbeat"): {"lease_s": 60},
     ("POST", "/v1/tasks/heartbeat"): {"attempts": [{"id": "1", "fence": "1"}], "lease_s": 60},
     ("POST", "/v1/tasks/settle"): {
         "ends": [

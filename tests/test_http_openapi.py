@@ -98,6 +98,9 @@ def test_every_post_but_those_with_a_fence_documents_the_idempotency_key(app: Fa
         "POST /v1/tasks/claim",
         "POST /v1/tasks/heartbeat",
         "POST /v1/tasks/settle",
+        "POST /v1/workers",
+        "POST /v1/workers/{worker_id}/heartbeat",
+        "POST /v1/workers/{worker_id}/leave",
         *(f"POST /v1/tasks/{{task_id}}/{verb}" for verb in ("fail", "return", "park", "steps")),
     }
 

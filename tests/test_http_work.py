@@ -545,3 +545,58 @@ async def test_a_report_by_the_guide_holds_once_and_never_against_a_worker(db: D
         waiting = await client.post(reported, json=report)
         assert (waiting.status_code, code_of(waiting)) == (409, "task_is_waiting")
         assert (await client.get(address)).json()["status"] == "waiting"
+
+
+async def test_a_worker_holds_all_that_it_claims_by_one_lease(db: Database) -> None:
+    async with serving(db) as client:
+        for _ in range(3):
+            await _create(client)
+        worker = (await _post(client, "/v1/workers", lease_s=60))["id"]
+        claimed = await _claim(client, limit=3, worker_id=worker)
+        await _post(client, f"/v1/tasks/{claimed[0]['id']}/finish", fence=claimed[0]["fence"])
+        held = await _post(client, f"/v1/workers/{worker}/heartbeat", lease_s=60)
+        assert held == {"attempts": [{"id": one["id"], "fence": one["fence"]} for one in claimed[1:]]}
+        for returned in (2, 0):
+            left = await client.post(f"/v1/workers/{worker}/leave")
+            assert left.json() == {"returned": returned}
+        assert [(await client.get(f"/v1/tasks/{one['id']}")).json()["status"] for one in claimed] == [
+            "done", "queued", "queued",
+        ]  # fmt: skip
+        for path, body in (
+            (f"/v1/workers/{worker}/heartbeat", {}),
+            ("/v1/tasks/claim", {"agents": ["a"], "worker_id": worker}),
+        ):
+            gone = await client.post(path, json=body)
+            assert (gone.status_code, code_of(gone)) == (409, "lease_lost")
+
+
+async def test_the_lease_of_a_worker_is_its_own(db: Database) -> None:
+    async with db.write() as tx:
+        mine, theirs = [(await identity.create_key(tx, name, by="test")).secret for name in ("one", "two")]
+    async with serving(db, HttpSettings()) as client:
+        client.headers["authorization"] = f"Bearer {mine}"
+        worker = (await _post(client, "/v1/workers"))["id"]
+        await _create(client)
+        client.headers["authorization"] = f"Bearer {theirs}"
+        for path, body in (
+            (f"/v1/workers/{worker}/heartbeat", {}),
+            (f"/v1/workers/{worker}/leave", None),
+            ("/v1/tasks/claim", {"agents": ["a"], "worker_id": worker}),
+        ):
+            refused = await client.post(path, json=body)
+            assert (refused.status_code, code_of(refused)) == (409, "lease_lost"), path
+
+
+async def test_a_claim_of_queues_takes_of_each_agent_what_is_named_for_it(db: Database) -> None:
+    async with serving(db) as client:
+        for agent in "ab":
+            for type in "xy":
+                await _create(client, agent=agent, type=type)
+        queues = [{"agent": "b", "types": ["y"]}, {"agent": "a", "types": ["x"]}]
+        claimed = (await client.post("/v1/tasks/claim", json={"queues": queues, "limit": 9})).json()["items"]
+        assert [(one["agent"], one["type"]) for one in claimed] == [("b", "y"), ("a", "x")]
+        for body in ({}, {"queues": queues, "agents": ["a"]}, {"queues": queues, "types": ["x"]}):
+            refused = await client.post("/v1/tasks/claim", json=body)
+            assert (refused.status_code, code_of(refused)) == (422, "validation_failed")
+        reserved = await client.post("/v1/tasks/claim", json={"queues": [{"agent": "settlement-agent", "types": ["t"]}]})
+        assert (reserved.status_code, code_of(reserved)) == (403, "reserved_agent")

@@ -1,8 +1,13 @@
-"""The Python client: blocking, typed, and retrying under one idempotency key. It needs httpx and nothing of the server."""
+"""The Python client: blocking, typed, and retrying under one idempotency key; and agents of the sdk that run anywhere.
 
+It needs httpx and the sdk, and nothing of the server.
+"""
+
+from tallystick.client.backend import HttpBackend
 from tallystick.client.books import journal
 from tallystick.client.client import Client
 from tallystick.client.model import Account, Attempt, Case, Entry, Event, Hold, Placed, Posted, Released, Task, Transfer
+from tallystick.client.running import run_agent, run_agents
 from tallystick.client.transport import ApiError
 
 __all__ = [
@@ -14,10 +19,13 @@ __all__ = [
     "Entry",
     "Event",
     "Hold",
+    "HttpBackend",
     "Placed",
     "Posted",
     "Released",
     "Task",
     "Transfer",
     "journal",
+    "run_agent",
+    "run_agents",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -19,14 +19,16 @@ _LONGEST_PAUSE_S = 2.0
 class ApiError(Exception):
     """The server refused, or could not be reached (`status` 0, `code` `unreachable`).
 
-    `code` is stable and meant for programs, `detail` is meant for people.
+    `code` is stable and meant for programs, `detail` is meant for people. `codes` are those of the parts of the request that
+    were refused, where the server says which, else `code` alone.
     """
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str, codes: Sequence[str] = ()) -> None:
         super().__init__(f"{status} {code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
+        self.codes = tuple(codes) or (code,)
 
 
 class Transport:
@@ -81,14 +83,16 @@ class Transport:
                 if response.is_success:
                     return loads(response.text)
                 if last or not again or response.status_code not in _LATER:
-                    raise _refusal(response)
+                    raise refusal(response)
             time.sleep(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1))  # noqa: S311 - jitter
         raise AssertionError("the last attempt returns or raises")
 
 
-def _refusal(response: httpx.Response) -> ApiError:
+def refusal(response: httpx.Response) -> ApiError:
+    """The refusal that an answer is."""
     try:
         problem = loads(response.text)
-        return ApiError(response.status_code, str(problem["code"]), str(problem["detail"]))
-    except (ValueError, KeyError, TypeError):
+        codes = [str(error["code"]) for error in problem.get("errors", ())]
+        return ApiError(response.status_code, str(problem["code"]), str(problem["detail"]), codes)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ApiError(response.status_code, "unknown", "the answer is no problem document")

@@ -41,6 +41,7 @@ from tallystick.http.routes import (
     steps,
     tasks,
     transfers,
+    workers,
 )
 from tallystick.http.services import Services
 from tallystick.http.settings import HttpSettings
@@ -58,6 +59,7 @@ _NATIVE = (
     customers,
     tasks,
     attempts,
+    workers,
     steps,
     people,
     queues,

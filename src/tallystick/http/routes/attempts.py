@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
@@ -24,6 +24,7 @@ from tallystick.http.idempotency import once
 from tallystick.http.line import departure
 from tallystick.http.problems import REQUEST_ID, problem
 from tallystick.http.reserved import check_not_reserved
+from tallystick.http.routes.workers import check_own
 from tallystick.http.services import Call, CurrentCall
 from tallystick.http.shapes import IdempotencyKey, Instant, Name, PathId, Strict, StringId
 from tallystick.http.task_shapes import LeaseSeconds, Reason, Seconds, StepName, TaskAnswer, answer
@@ -48,14 +49,43 @@ _HASH = r"^[0-9a-f]{64}$"
 _NOTHING = digest(None)
 
 
-class ClaimBody(Strict):
-    """Which tasks a worker would take, for how long, and how long it waits for some where there are none."""
+class QueueRef(Strict):
+    """Tasks of some types of one agent."""
 
-    agents: list[Name] = Field(min_length=1, max_length=50, examples=[["trade-review-agent"]])
+    agent: Name = Field(examples=["trade-review-agent"])
+    types: list[Name] = Field(min_length=1, max_length=200, examples=[["position_check"]])
+
+
+class ClaimBody(Strict):
+    """Which tasks a worker would take, for how long, and how long it waits for some where there are none.
+
+    Either tasks of `agents`, of some `types` where they are given, or those of `queues`, the first of which go first.
+    """
+
+    agents: list[Name] | None = Field(default=None, min_length=1, max_length=50, examples=[["trade-review-agent"]])
     types: list[Name] | None = Field(default=None, min_length=1, max_length=50)
+    queues: list[QueueRef] | None = Field(default=None, min_length=1, max_length=50)
     limit: int = Field(default=1, ge=1, le=100, strict=True)
     lease_s: LeaseSeconds = 60
+    worker_id: StringId | None = Field(default=None, description="A worker whose lease holds them, in place of `lease_s`.")
     wait_s: int = Field(default=0, ge=0, le=MAX_LONG_POLL_S, strict=True)
+
+    @model_validator(mode="after")
+    def _says_it_one_way(self) -> Self:
+        if (self.agents is None) == (self.queues is None) or (self.queues is not None and self.types is not None):
+            raise ValueError("give agents, with types or without, or queues")
+        return self
+
+    def wanted(self) -> list[tuple[tuple[str, ...], tuple[str, ...] | None]]:
+        """Agents, and the types of theirs. Refuses with `Forbidden` (`reserved_agent`)."""
+        if self.agents is not None:
+            wanted = [(tuple(self.agents), None if self.types is None else tuple(self.types))]
+        else:
+            wanted = [((queue.agent,), tuple(queue.types)) for queue in self.queues or ()]
+        for whose, _ in wanted:
+            for agent in whose:
+                check_not_reserved(agent)
+        return wanted
 
 
 class AttemptRef(Strict):
@@ -186,21 +216,32 @@ class Held(BaseModel):
 @router.post("/v1/tasks/claim", response_model=Attempts)
 async def claim_tasks(body: ClaimBody, call: CurrentCall, request: Request) -> Response:
     """Take queued tasks, or wait for some. A claim whose answer is lost needs no key: its tasks come back after the lease."""
-    for agent in body.agents:
-        check_not_reserved(agent)
+    wanted = body.wanted()
 
     async def claim(tx: Tx) -> list[work.Claimed]:
-        return await work.claim(
-            tx, agents=body.agents, types=body.types, worker=call.principal.name, limit=body.limit, lease_s=body.lease_s
-        )
+        claimed: list[work.Claimed] = []
+        if body.worker_id is not None:
+            await check_own(tx, call, body.worker_id)
+        for whose, types in wanted:
+            if len(claimed) < body.limit:
+                claimed += await work.claim(
+                    tx,
+                    agents=whose,
+                    types=types,
+                    worker=call.principal.name,
+                    limit=body.limit - len(claimed),
+                    lease_s=body.lease_s,
+                    worker_id=body.worker_id,
+                )
+        return claimed
 
     async def look() -> Sequence[work.Claimed]:
-        return await call.database.retrying(claim, one_statement=True)
+        return await call.database.retrying(claim, one_statement=len(wanted) == 1 and body.worker_id is None)
 
     settings = call.services.settings
     async with departure(request) as gone:
         claimed = await call.services.line.wait(
-            (frozenset(body.agents), frozenset(body.types or ())),
+            frozenset(wanted),
             look,
             limit=body.limit,
             wait_s=body.wait_s,

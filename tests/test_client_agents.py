@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +26,7 @@ from tallystick.http import HttpSettings
 from tallystick.sdk import Agent, Completion, Done, Failed, Publish, Queue, Returned, StepRecord, SyncTask, Task, Transfer, Wait
 from tests.conftest import TestDatabase
 from tests.http_wire import HttpWire
+from tests.processes import kill, python, wait_until
 from tests.serving import fund, live
 from tests.waiting import until
 
@@ -135,7 +141,7 @@ async def test_a_claim_that_is_cancelled_leaves_nothing_behind(bank: _Bank) -> N
 
 
 async def test_what_a_claim_took_whose_answer_was_lost_is_given_back(bank: _Bank) -> None:
-    async with _opened(bank, lease_s=2) as backend:
+    async with _opened(bank, lease_s=4) as backend:
         task_id = await bank.add()
         bank.wire.lose("/claim")
         with pytest.raises(sdk.BackendAway):
@@ -262,7 +268,7 @@ async def test_the_steps_of_a_long_task_are_read_page_by_page(bank: _Bank) -> No
 
 
 async def test_nothing_is_written_under_a_fence_that_is_lost_and_the_runner_is_told(bank: _Bank) -> None:
-    async with _opened(bank, lease_s=2) as backend:
+    async with _opened(bank, lease_s=4) as backend:
         task_id = await bank.add()
         other = await bank.add()
         lost, kept = await backend.claim(2, 30)
@@ -288,7 +294,7 @@ async def test_nothing_is_written_under_a_fence_that_is_lost_and_the_runner_is_t
 
 
 async def test_without_the_server_for_as_long_as_a_lease_all_attempts_are_lost(bank: _Bank) -> None:
-    async with _opened(bank, lease_s=2) as backend:
+    async with _opened(bank, lease_s=4) as backend:
         task_id = await bank.add()
         attempt = await _one(backend)
         bank.wire.down()
@@ -400,3 +406,121 @@ async def test_a_key_that_is_not_known_is_waited_out(bank: _Bank, database: Test
         with pytest.raises(sdk.BackendAway, match="key_unknown"):
             await backend.open([_QUEUE])
         await backend.close()
+
+
+_PROGRAM = """
+import asyncio, logging, os, sys
+from decimal import Decimal
+from pathlib import Path
+from tallystick.client import run_agent
+from tallystick.sdk import Agent, Task, Transfer
+
+logging.basicConfig(stream=sys.stderr)
+folder = Path(sys.argv[2])
+agent = Agent("a", version="1")
+
+async def work(name: str) -> str:
+    with open(folder / name, "a") as notes:
+        print(os.getpid(), file=notes)
+    while name == "three" and not (folder / "gate").exists():
+        await asyncio.sleep(0.01)
+    return name
+
+@agent.task("t")
+async def five(task: Task) -> None:
+    try:
+        done = [await task.step(name, work, name) for name in ("one", "two", "three", "four", "five")]
+        async with task.finish() as effects:
+            effects.propose(Transfer("ALICE", "BOB", Decimal("5"), "CZK"))
+            effects.complete({"done": done})
+    except BaseException as error:
+        (folder / "heard").write_text(type(error).__name__)
+        raise
+
+run_agent(agent, url=sys.argv[1], lease_s=6)
+"""
+
+
+@contextlib.contextmanager
+def _process(bank: _Bank, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    with open(folder / "errors", "a") as errors:
+        process = python(_PROGRAM, str(bank.http.base_url), str(folder), stderr=errors)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _notes(folder: Path) -> dict[str, list[int]]:
+    """Which processes have made each step."""
+    steps = ("one", "two", "three", "four", "five")
+    return {name: [int(line) for line in (folder / name).read_text().split()] for name in steps if (folder / name).exists()}
+
+
+@pytest.mark.faults
+async def test_an_agent_that_is_killed_in_the_middle_is_finished_by_another_process(bank: _Bank, tmp_path: Path) -> None:
+    task_id = await bank.add()
+    with _process(bank, tmp_path) as first:
+        await asyncio.to_thread(wait_until, lambda: bool(_notes(tmp_path).get("three")), "the third step")
+        kill(first.pid)
+    with _process(bank, tmp_path) as second:
+        (tmp_path / "gate").touch()
+        task = await bank.becomes(task_id, "done")
+        second.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(second.wait, 60) == 0
+    assert task["result"] == {"done": ["one", "two", "three", "four", "five"]}
+    assert _notes(tmp_path) == {
+        "one": [first.pid], "two": [first.pid], "three": [first.pid, second.pid], "four": [second.pid], "five": [second.pid],
+    }  # fmt: skip
+    assert len(await bank.items("/v1/transfers")) == 1
+    assert [each["ended"] for each in await bank.items(f"/v1/tasks/{task_id}/attempts")] == ["crash"]
+
+
+@pytest.mark.faults
+async def test_an_agent_that_was_asleep_past_its_lease_writes_nothing_when_it_goes_on(bank: _Bank, tmp_path: Path) -> None:
+    task_id = await bank.add()
+    with _process(bank, tmp_path) as first:
+        await asyncio.to_thread(wait_until, lambda: bool(_notes(tmp_path).get("three")), "the third step")
+        first.send_signal(signal.SIGSTOP)
+        with _process(bank, tmp_path) as second:
+            (tmp_path / "gate").touch()
+            await bank.becomes(task_id, "done")
+            first.send_signal(signal.SIGCONT)
+            await asyncio.to_thread(wait_until, (tmp_path / "heard").exists, "the end of the first")
+            # It goes on with other tasks.
+            kill(second.pid)
+            await bank.becomes(await bank.add(), "done")
+    lines = await bank.items(f"/v1/tasks/{task_id}/steps")
+    fences = [int(line["fence"]) for line in lines]
+    assert [line["name"] for line in lines] == ["one", "two", "three", "four", "five"]
+    assert fences == sorted(fences)
+    assert [fence == fences[-1] for fence in fences] == [False, False, True, True, True]
+    assert len(await bank.items("/v1/transfers")) == 2
+
+
+@pytest.mark.faults
+async def test_the_command_runs_an_agent_on_a_server(bank: _Bank, tmp_path: Path) -> None:
+    (tmp_path / "doubling.py").write_text(
+        "from tallystick.sdk import Agent, Task\n"
+        "agent = Agent('a', version='1')\n"
+        "@agent.task('t')\n"
+        "async def double(task: Task[dict]) -> int:\n"
+        "    return task.payload['n'] * 2\n"
+    )
+    command = [sys.executable, "-m", "tallystick", "worker", "doubling:agent", "--server", str(bank.http.base_url)]
+    environment = {**os.environ, "TALLYSTICK_KEY": "not asked for"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert (await bank.becomes(await bank.add(), "done"))["result"] == 2
+        process.send_signal(signal.SIGINT)
+        told, errors = await asyncio.to_thread(process.communicate, timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, "Traceback" in errors) == (0, False), errors
+    assert told.startswith("the worker runs a 1 on http://127.0.0.1:")
+    alone = subprocess.run([*command[:4], *command[5:]], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (alone.returncode, "[agent_not_found]" in alone.stderr) == (1, True), alone.stderr

@@ -11,11 +11,12 @@ import typer
 import uvloop
 
 from tallystick import agents as built_in_agents
-from tallystick import sdk
+from tallystick import client, sdk
 from tallystick.cli.listening import stopped_by_signals
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import Urls, console, log_to_stderr, opened, prepare, refusals_as_lines, server, settings_for
 from tallystick.db import DatabaseSettings
+from tallystick.kit import Invalid
 from tallystick.worker import Worker, load, run_agents
 
 
@@ -34,7 +35,16 @@ def worker(
     grace_s: Annotated[
         float, typer.Option("--grace", min=0, max=600, help="Seconds that handlers have to end after Ctrl-C.")
     ] = 10,
-    name: Annotated[str | None, typer.Option(help="What the record calls this worker.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the record calls this worker. Over HTTP it is called as its key is.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--server", metavar="URL", help="Run agents of your own on a server, over HTTP, and touch no database."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="TALLYSTICK_KEY", help="The API key for --server; better given in the environment.")
+    ] = None,
     data: Data = None,
 ) -> None:
     """Work off tasks until Ctrl-C. Any number of workers may run.
@@ -43,15 +53,18 @@ def worker(
     """
     log_to_stderr()
     with refusals_as_lines():
-        settings = settings_for(data)
         loaded = load(agents or [])
+        how = _How(name, concurrency, lease_s, grace_s)
+        if url is not None:
+            uvloop.run(_run_over_http(url, key, loaded, how))
+            return
+        settings = settings_for(data)
         if loaded:
             # A worker that is stopped in a transaction is to lose its locks no later than its lease.
             idle_ms = min(settings.idle_in_transaction_timeout_ms, lease_s * 500)
             settings = settings.model_copy(update={"idle_in_transaction_timeout_ms": idle_ms})
         with server(settings) as urls:
             prepare(urls)
-            how = _How(name, concurrency, lease_s, grace_s)
             uvloop.run(_run(urls, settings, loaded, how))
 
 
@@ -63,6 +76,21 @@ class _How:
     grace_s: float
 
 
+async def _run_over_http(url: str, key: str | None, loaded: Sequence[sdk.Agent], how: _How) -> None:
+    if not loaded:
+        raise Invalid("agent_not_found", "--server runs agents of your own: name them, as screening:agent")
+    stop = asyncio.Event()
+    with stopped_by_signals(stop):
+        console.print(f"the worker runs {_names(loaded)} on {url}; Ctrl-C stops it", markup=False)
+        await client.run_agents(
+            loaded, stop, url=url, key=key, concurrency=how.concurrency, lease_s=how.lease_s, grace_s=how.grace_s
+        )
+
+
+def _names(loaded: Sequence[sdk.Agent]) -> str:
+    return ", ".join(f"{agent.name} {agent.version}" for agent in loaded)
+
+
 async def _run(urls: Urls, settings: DatabaseSettings, loaded: Sequence[sdk.Agent], how: _How) -> None:
     stop = asyncio.Event()
     with stopped_by_signals(stop):
@@ -71,8 +99,7 @@ async def _run(urls: Urls, settings: DatabaseSettings, loaded: Sequence[sdk.Agen
                 console.print("the worker runs; Ctrl-C stops it")
                 await Worker(database, built_in_agents.built_in(), name=how.name).run(stop)
                 return
-            whom = ", ".join(f"{agent.name} {agent.version}" for agent in loaded)
-            console.print(f"the worker runs {whom}; Ctrl-C stops it", markup=False)
+            console.print(f"the worker runs {_names(loaded)}; Ctrl-C stops it", markup=False)
             await run_agents(
                 database,
                 loaded,

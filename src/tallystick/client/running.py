@@ -38,7 +38,7 @@ async def run_agents(
     lease_s: int = 30,
     grace_s: float = 10.0,
 ) -> None:
-    """As `run_agent`, until `stop` is set."""
+    """As `run_agent`, until `stop` is set; for who has an event loop already."""
     backend = HttpBackend(url, key, lease_s=lease_s)
     await Runner(backend, agents, concurrency=concurrency, grace_s=grace_s).run(stop)
 

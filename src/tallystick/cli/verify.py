@@ -13,30 +13,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from tallystick import ledger
+from tallystick import actions, closing, ledger, payments
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import connected, console, errors, run
-from tallystick.db import Database, Queries, Query
+from tallystick.db import Database
 from tallystick.kit import dumps
 
-_queries = Queries("tallystick.cli", "verify.sql")
-_BY_TRANSFER = _queries.bind("transfer_edge", int)
-_BY_PAYMENT = _queries.bind("payment_edge", int)
-_BY_DAY = _queries.bind("day_edge", int)
-_BY_ACCOUNT = _queries.bind("account_edge", int)
-
-
-def _reference(name: str, edge: Query[int]) -> ledger.Reference:
-    return ledger.Reference(_queries.bind(name, ledger.Finding), edge)
-
-
-REFERENCES = (
-    _reference("verify_transfers", _BY_TRANSFER),
-    _reference("verify_payments", _BY_PAYMENT),
-    _reference("verify_accruals", _BY_DAY),
-    _reference("verify_closed_days", _BY_DAY),
-    _reference("verify_closing_balances", _BY_ACCOUNT),
-)
+REFERENCES = (*actions.REFERENCES, *payments.REFERENCES, *closing.REFERENCES)
 """What the rooms above the books know of them, so that what was cut out of the books as if it had never been is missed."""
 
 

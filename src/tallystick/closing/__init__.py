@@ -15,6 +15,7 @@ from tallystick.closing.model import (
     format_cut_off,
     parse_cut_off,
 )
+from tallystick.closing.references import REFERENCES
 from tallystick.closing.run import Watch, begin, due, end_of_day, finish
 from tallystick.closing.service import (
     accruals,
@@ -35,6 +36,7 @@ from tallystick.closing.service import (
 
 __all__ = [
     "DAY_COUNTS",
+    "REFERENCES",
     "WEEKDAYS",
     "Accrual",
     "AccrualHook",

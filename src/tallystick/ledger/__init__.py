@@ -107,9 +107,10 @@ from tallystick.ledger.service import (
     set_status,
     trial_balance,
 )
-from tallystick.ledger.verifying import Finding, Progress, Reference, Verified, verify
+from tallystick.ledger.verifying import BY_ACCOUNT, Finding, Progress, Reference, Verified, verify
 
 __all__ = [
+    "BY_ACCOUNT",
     "Account",
     "AccountChange",
     "AccountRef",

@@ -33,11 +33,13 @@ from tallystick.payments.reconciling import (
     read_file,
     reconciliation,
 )
+from tallystick.payments.references import REFERENCES
 from tallystick.payments.service import get, move, page, receive, send
 
 __all__ = [
     "ENTRY_BASE",
     "OUTCOMES",
+    "REFERENCES",
     "STATUSES",
     "Counterparty",
     "History",

@@ -162,7 +162,7 @@ async def _post(
             for _ in range(batch):
                 made += 1
                 key = f"{run:x}-{number}-{made}" if keyed else None
-                journals.append(ledger.Journal("transfer", shape(chance, ids), "bench", key))
+                journals.append(ledger.Journal("transfer", shape(chance, ids), "bench", key=key))
             async with database.write() as tx:
                 answers = await ledger.post(tx, journals)
             assert all(answer.refusal is None for answer in answers)

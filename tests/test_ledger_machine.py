@@ -304,7 +304,7 @@ class Books(RuleBasedStateMachine):
                 "t",
                 [(self.ids[name], amount) for name, amount in journal.lines],
                 "me",
-                journal.key,
+                key=journal.key,
                 effective_at=journal.effective_at,
                 reverses=None if journal.reverses is None else self.journal_id(journal.reverses),
                 hold_id=None if journal.hold is None else self.hold_id(journal.hold),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -100,26 +100,50 @@ class Guard:
     seq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
-    """A set of entries to post whole or not at all: `(account id, amount)` each, summing to zero per asset.
-
-    With `key` the journal is posted once: the same call again answers as the first did. `effective_at` is when the business
-    happened; `None` means when it is posted. `ref_id` is the thing of `kind` that the journal is for. With `hold_id` it
-    captures what it takes from that hold's account, and if `final` frees what remains of the hold. With `reverses` it takes
-    back, account by account, some or all of what that journal did. It is posted only where every guard holds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where something that is asked for comes from: under which key, for which thing (`ref_id`), on whose behalf, from which
+    task and approval; `meta` is what else is to be kept of it. With `key` it is done once: the same call again answers as the
+    first did.
     """
 
-    kind: str
-    entries: Sequence[tuple[int, int]]
-    actor: str
     key: str | None = None
     ref_id: int | None = None
     on_behalf_of: str | None = None
     task_id: int | None = None
     approval_id: int | None = None
-    effective_at: datetime | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatedOrigin(Origin):
+    """Where a journal comes from, and when its business happened; `None` means when it is posted."""
+
+    effective_at: datetime | None = None
+
+
+def origin_of(thing: Origin) -> dict[str, Any]:
+    """What a thing says of its origin, for the thing that is made of it."""
+    return {name: getattr(thing, name) for name in (_DATED_ORIGIN if isinstance(thing, DatedOrigin) else _ORIGIN)}
+
+
+_ORIGIN = tuple(one.name for one in dataclasses.fields(Origin))
+_DATED_ORIGIN = tuple(one.name for one in dataclasses.fields(DatedOrigin))
+
+
+@dataclass(frozen=True, slots=True)
+class Journal(DatedOrigin):
+    """A set of entries to post whole or not at all: `(account id, amount)` each, summing to zero per asset.
+
+    `ref_id` is the thing of `kind` that the journal is for. With `hold_id` it captures what it takes from that hold's account,
+    and if `final` frees what remains of the hold. With `reverses` it takes back, account by account, some or all of what that
+    journal did. It is posted only where every guard holds.
+    """
+
+    kind: str
+    entries: Sequence[tuple[int, int]]
+    actor: str
+    _: KW_ONLY
     reverses: int | None = None
     hold_id: int | None = None
     final: bool = False
@@ -127,20 +151,13 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
-class Reversal:
+class Reversal(DatedOrigin):
     """A journal to take back: whole, or `amount` of it where it moved money between two accounts, or by `entries`."""
 
     journal_id: int
     actor: str
     amount: int | None = None
     entries: Sequence[tuple[int, int]] | None = None
-    key: str | None = None
-    ref_id: int | None = None
-    on_behalf_of: str | None = None
-    task_id: int | None = None
-    approval_id: int | None = None
-    effective_at: datetime | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +180,16 @@ class Reversed:
 
 
 @dataclass(frozen=True, slots=True)
-class NewHold:
+class NewHold(Origin):
     """Money to set aside on an account (minor units, above zero), until `expires_at`, for `expires_in_s`, or until resolved."""
 
     account_id: int
     amount: int
     actor: str
     kind: str = "hold"
-    key: str | None = None
-    ref_id: int | None = None
-    on_behalf_of: str | None = None
-    task_id: int | None = None
-    approval_id: int | None = None
+    _: KW_ONLY
     expires_at: datetime | None = None
     expires_in_s: int | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ What cannot be read (no such account, a part of a minor unit) is an error; what 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tallystick.db import ReadTx
 from tallystick.kit import Asset, Invalid, TallystickError, check_text, dumps, parse_minor, parse_signed_minor
 from tallystick.ledger import history, holds, kinds, service, store
-from tallystick.ledger.model import AccountRef, Guard, Journal, NewHold, Reversal
+from tallystick.ledger.model import AccountRef, DatedOrigin, Guard, Journal, NewHold, Origin, Reversal, origin_of
 
 Number = Decimal | int | str
 Read = TypeVar("Read")
@@ -34,58 +34,40 @@ class NamedGuard:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedJournal:
+class NamedJournal(DatedOrigin):
     """A journal whose entries are `(account's name, decimal amount)`: above zero gives, below zero takes. See `Journal`."""
 
     kind: str
     entries: Sequence[tuple[str, Number]]
-    key: str | None = None
-    ref_id: int | None = None
-    on_behalf_of: str | None = None
-    task_id: int | None = None
-    approval_id: int | None = None
-    effective_at: datetime | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    _: KW_ONLY
     guards: Sequence[NamedGuard] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class NamedHold:
+class NamedHold(Origin):
     """Money to set aside on the account of that name, in `currency` where that is said. See `NewHold`."""
 
     account: str
     amount: Number
     currency: str | None = None
     kind: str = "hold"
-    key: str | None = None
-    ref_id: int | None = None
-    on_behalf_of: str | None = None
-    task_id: int | None = None
-    approval_id: int | None = None
+    _: KW_ONLY
     expires_at: datetime | None = None
     expires_in_s: int | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class NamedReversal:
+class NamedReversal(DatedOrigin):
     """A journal to take back: whole, or `amount` of it (in `currency` where that is said), or by entries. See `Reversal`."""
 
     journal_id: int
     amount: Number | None = None
     currency: str | None = None
     entries: Sequence[tuple[str, Number]] | None = None
-    key: str | None = None
-    ref_id: int | None = None
-    on_behalf_of: str | None = None
-    task_id: int | None = None
-    approval_id: int | None = None
-    effective_at: datetime | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class NamedCapture:
+class NamedCapture(DatedOrigin):
     """`amount` of a hold to give to the account `to_account`; with `final`, what then remains of it is freed."""
 
     hold_id: int
@@ -94,13 +76,6 @@ class NamedCapture:
     currency: str | None = None
     final: bool = False
     kind: str = "capture"
-    key: str | None = None
-    ref_id: int | None = None
-    on_behalf_of: str | None = None
-    task_id: int | None = None
-    approval_id: int | None = None
-    effective_at: datetime | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def read_journals(tx: ReadTx, actor: str, named: Sequence[NamedJournal]) -> list[Journal | TallystickError]:
@@ -132,11 +107,7 @@ async def read_reversal(tx: ReadTx, actor: str, named: NamedReversal) -> Reversa
     amount = None if named.entries is not None else await _part(tx, named)
     known = await service.references(tx, (name for name, _ in named.entries or ()))
     entries = None if named.entries is None else _entries(named.entries, known)
-    return Reversal(
-        journal_id=named.journal_id, actor=actor, amount=amount, entries=entries, key=named.key, ref_id=named.ref_id,
-        on_behalf_of=named.on_behalf_of, task_id=named.task_id, approval_id=named.approval_id, effective_at=named.effective_at,
-        meta=named.meta,
-    )  # fmt: skip
+    return Reversal(named.journal_id, actor, amount, entries, **origin_of(named))
 
 
 async def read_capture(tx: ReadTx, actor: str, named: NamedCapture) -> Journal:
@@ -149,14 +120,9 @@ async def read_capture(tx: ReadTx, actor: str, named: NamedCapture) -> Journal:
         raise Invalid("same_account", "what a hold sets aside is captured for another account")
     _check_currency(named.currency, credit.name, credit.asset)
     _check_currency(hold.asset, credit.name, credit.asset)
-    journal = holds.capture(
-        hold, credit=credit.id, amount=parse_minor(named.amount, credit.unit), actor=actor, final=named.final,
-        kind=named.kind, key=named.key,
-    )  # fmt: skip
-    return replace(
-        journal, ref_id=named.ref_id, on_behalf_of=named.on_behalf_of, task_id=named.task_id,
-        approval_id=named.approval_id, effective_at=named.effective_at, meta=named.meta,
-    )  # fmt: skip
+    amount = parse_minor(named.amount, credit.unit)
+    journal = holds.capture(hold, credit=credit.id, amount=amount, actor=actor, final=named.final, kind=named.kind)
+    return replace(journal, **origin_of(named))
 
 
 async def _part(tx: ReadTx, named: NamedReversal) -> int | None:
@@ -187,13 +153,7 @@ def _journal(named: NamedJournal, actor: str, known: Mapping[str, AccountRef]) -
         kind=named.kind,
         entries=_entries(named.entries, known),
         actor=actor,
-        key=named.key,
-        ref_id=named.ref_id,
-        on_behalf_of=named.on_behalf_of,
-        task_id=named.task_id,
-        approval_id=named.approval_id,
-        effective_at=named.effective_at,
-        meta=named.meta,
+        **origin_of(named),
         guards=[_guard(guard, known) for guard in named.guards],
     )
 
@@ -213,14 +173,9 @@ def _hold(named: NamedHold, actor: str, known: Mapping[str, AccountRef]) -> NewH
         amount=parse_minor(named.amount, account.unit),
         actor=actor,
         kind=named.kind,
-        key=named.key,
-        ref_id=named.ref_id,
-        on_behalf_of=named.on_behalf_of,
-        task_id=named.task_id,
-        approval_id=named.approval_id,
         expires_at=named.expires_at,
         expires_in_s=named.expires_in_s,
-        meta=named.meta,
+        **origin_of(named),
     )
 
 

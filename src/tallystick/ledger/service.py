@@ -26,6 +26,7 @@ from tallystick.ledger.model import (
     Posted,
     Reversal,
     TrialBalance,
+    origin_of,
 )
 
 MAX_BATCH = 8192
@@ -98,14 +99,8 @@ def _reversing(reversal: Reversal, originals: Sequence[Original]) -> Journal:
         kind="reversal",
         entries=reversal.entries if reversal.entries is not None else _taking_back(reversal.amount, originals),
         actor=reversal.actor,
-        key=reversal.key,
-        ref_id=reversal.ref_id,
-        on_behalf_of=reversal.on_behalf_of,
-        task_id=reversal.task_id,
-        approval_id=reversal.approval_id,
-        effective_at=reversal.effective_at,
-        meta=reversal.meta,
         reverses=reversal.journal_id,
+        **origin_of(reversal),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tallystick.db import Queries, ReadTx, Tx, bigints, byteas, integers, sparse, texts
 from tallystick.kit import Asset, digest, dumps
@@ -29,6 +29,8 @@ from tallystick.ledger.model import (
     Reversed,
     TrialBalance,
 )
+
+Thing = TypeVar("Thing", Journal, NewHold)
 
 _queries = Queries(__package__)
 _POST = _queries.bind("post", Posted)
@@ -57,22 +59,11 @@ _TRIAL_BALANCE = _queries.bind("trial_balance", TrialBalance)
 async def post(tx: Tx, journals: Sequence[Journal], *, atomic: bool) -> list[Posted]:
     entries = [(place, account, amount) for place, journal in enumerate(journals, 1) for account, amount in journal.entries]
     guards = [(place, guard) for place, journal in enumerate(journals, 1) for guard in journal.guards]
-    keyed = any(journal.key is not None for journal in journals)
     return await tx.all(
         _POST,
         {
-            "keys": texts([journal.key for journal in journals]) if keyed else None,
-            "hashes": byteas([None if journal.key is None else journal_hash(journal) for journal in journals])
-            if keyed
-            else None,
-            "kinds": texts([journal.kind for journal in journals]),
-            "ref_ids": sparse([journal.ref_id for journal in journals]),
-            "actors": texts([journal.actor for journal in journals]),
-            "on_behalf_of": sparse([journal.on_behalf_of for journal in journals]),
-            "task_ids": sparse([journal.task_id for journal in journals]),
-            "approval_ids": sparse([journal.approval_id for journal in journals]),
+            **_common(journals, journal_hash),
             "effective_at": sparse([journal.effective_at for journal in journals]),
-            "metas": sparse([dumps(journal.meta).decode() if journal.meta else None for journal in journals]),
             "reverses": sparse([journal.reverses for journal in journals]),
             "hold_ids": sparse([journal.hold_id for journal in journals]),
             "finals": sparse([journal.final or None for journal in journals]),
@@ -110,19 +101,11 @@ async def place_holds(tx: Tx, holds: Sequence[NewHold], *, atomic: bool) -> list
     return await tx.all(
         _PLACE_HOLDS,
         {
-            "keys": [hold.key for hold in holds],
-            "hashes": [None if hold.key is None else hold_hash(hold) for hold in holds],
+            **_common(holds, hold_hash),
             "accounts": [hold.account_id for hold in holds],
             "amounts": [hold.amount for hold in holds],
-            "kinds": [hold.kind for hold in holds],
-            "ref_ids": [hold.ref_id for hold in holds],
-            "actors": [hold.actor for hold in holds],
-            "on_behalf_of": [hold.on_behalf_of for hold in holds],
-            "task_ids": [hold.task_id for hold in holds],
-            "approval_ids": [hold.approval_id for hold in holds],
             "expires_at": [hold.expires_at for hold in holds],
             "expires_in_s": [hold.expires_in_s for hold in holds],
-            "metas": [dumps(hold.meta).decode() if hold.meta else None for hold in holds],
             "atomic": atomic,
         },
     )
@@ -142,6 +125,22 @@ def hold_hash(hold: NewHold) -> bytes:
         dict(hold.meta),
     ]
     return digest(facts)
+
+
+def _common(things: Sequence[Thing], hash_of: Callable[[Thing], bytes]) -> dict[str, Any]:
+    """The arrays that journals and holds have in common: where they come from, who asks for them, and of what kind they are."""
+    keyed = any(thing.key is not None for thing in things)
+    return {
+        "keys": texts([thing.key for thing in things]) if keyed else None,
+        "hashes": byteas([None if thing.key is None else hash_of(thing) for thing in things]) if keyed else None,
+        "kinds": texts([thing.kind for thing in things]),
+        "ref_ids": sparse([thing.ref_id for thing in things]),
+        "actors": texts([thing.actor for thing in things]),
+        "on_behalf_of": sparse([thing.on_behalf_of for thing in things]),
+        "task_ids": sparse([thing.task_id for thing in things]),
+        "approval_ids": sparse([thing.approval_id for thing in things]),
+        "metas": sparse([dumps(thing.meta).decode() if thing.meta else None for thing in things]),
+    }
 
 
 async def release_holds(tx: Tx, releases: Sequence[Release], *, atomic: bool) -> list[Released]:

@@ -13,6 +13,8 @@ from tallystick.payments.model import (
     Payment,
     Step,
 )
+from tallystick.payments.moving import move
+from tallystick.payments.receiving import receive
 from tallystick.payments.reconciliation_model import (
     ENTRY_BASE,
     OUTCOMES,
@@ -34,7 +36,8 @@ from tallystick.payments.reconciling import (
     reconciliation,
 )
 from tallystick.payments.references import REFERENCES
-from tallystick.payments.service import get, move, page, receive, send
+from tallystick.payments.sending import send
+from tallystick.payments.service import get, page
 
 __all__ = [
     "ENTRY_BASE",

@@ -10,10 +10,12 @@ from typing import Literal
 from tallystick import audit, statements
 from tallystick.db import ReadTx, Tx, key_reused
 from tallystick.kit import Conflict, Invalid, NotFound, TallystickError, check_text, digest
-from tallystick.payments import mirrors, service
+from tallystick.payments import mirrors
 from tallystick.payments import reconciliation_store as store
 from tallystick.payments import store as payment_store
+from tallystick.payments.booking import MAX_BATCH
 from tallystick.payments.model import Move, Nostro
+from tallystick.payments.moving import move
 from tallystick.payments.reconciliation_model import (
     ENTRY_BASE,
     OUTCOMES,
@@ -238,9 +240,9 @@ async def _settle(tx: Tx, principal: str, nostro: Nostro, statement_id: int) -> 
     # All rows are locked before the first balance is, as everywhere.
     await payment_store.lock(tx, [each.id for each in wanted])
     settled = 0
-    for start in range(0, len(wanted), service.MAX_BATCH):
-        moves = [Move(each.id, "settled", booked_on=each.booked_on) for each in wanted[start : start + service.MAX_BATCH]]
-        answers = await service.move(tx, principal, moves)
+    for start in range(0, len(wanted), MAX_BATCH):
+        moves = [Move(each.id, "settled", booked_on=each.booked_on) for each in wanted[start : start + MAX_BATCH]]
+        answers = await move(tx, principal, moves)
         settled += sum(1 for answer in answers if not isinstance(answer, TallystickError))
     return settled, len(wanted) - settled
 

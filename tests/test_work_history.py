@@ -83,16 +83,24 @@ async def test_an_export_has_each_task_with_its_attempts_steps_and_outcome_in_or
 async def test_an_export_of_more_than_a_page_has_every_fact_once_and_is_the_same_each_time(
     db: Database, database: TestDatabase
 ) -> None:
-    many = await _run(db, steps=1200)
+    first = await _run(db, steps=1200)
     async with db.write() as tx:
         ids = await work.enqueue(tx, "me", [work.NewTask("a", "t", {})] * 1500)
         held = await work.claim(tx, agents=["a"], worker="w", limit=1500)
         await work.finish(tx, [work.Finish(each.task_id, each.fence, "done") for each in held], "w")
-    _given_out(database)
+    _given_out(database, SPAN - 2)
+    # The last one of the range has many steps too, with names that sort in any way.
+    last = await _run(db, steps=501)
+    assert last == SPAN - 1
     exported, lines = await _export(db)
-    assert Counter(line["fact"] for line in lines) == {"task": 1501, "outcome": 1501, "step": 1200}
-    assert [line["id"] for line in lines if line["fact"] == "task"] == [many, *ids]
-    assert len({line["name"] for line in lines if line["fact"] == "step"}) == 1200
+    assert Counter(line["fact"] for line in lines) == {"task": 1502, "outcome": 1502, "step": 1701}
+    assert [line["id"] for line in lines if line["fact"] == "task"] == [first, *ids, last]
+    steps = [(line["task_id"], line["name"]) for line in lines if line["fact"] == "step"]
+    assert Counter(task_id for task_id, _ in steps) == {first: 1200, last: 501}
+    assert len(set(steps)) == 1701
+    kinds = ["task", "attempt", "step", "outcome"]
+    order = [(line.get("task_id", line["id"] if line["fact"] == "task" else None), kinds.index(line["fact"])) for line in lines]
+    assert order == sorted(order)
     assert (await _export(db))[0] == exported
 
 

@@ -162,6 +162,8 @@ async def test_many_who_enqueue_and_work_under_few_keys_never_run_two_of_one(db:
                     running[key] += 1
                     assert running[key] == 1
                     order[key].append(held.task_id)
+                    # Others go on meanwhile.
+                    await get(db, held.task_id)
                     running[key] -= 1
                     assert await finish(db, held) == [True]
 

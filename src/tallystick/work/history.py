@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from tallystick import audit
-from tallystick.db import Queries, ReadTx, Tx
+from tallystick.db import Queries, Query, ReadTx, Tx
 from tallystick.kit import Conflict, NotFound, dumps
 
 _PAGE = 500
+_IDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class _Line:
 _queries = Queries(__package__, "history.sql")
 _HISTORY = _queries.bind("history", HistoryRange)
 _LAST_END = _queries.bind("last_end", datetime)
-_LINES = _queries.bind("lines", _Line)
+_STREAMS = tuple(_queries.bind(name, _Line) for name in ("tasks", "attempts", "steps", "outcomes"))
 _DROP = _queries.bind("drop_history", str)
 
 
@@ -89,16 +91,15 @@ async def export_history(
     last_end = await tx.one(_LAST_END, {"from_id": from_id, "to_id": found.to_id})
     if last_end is not None and last_end >= ended_before:
         raise _refusal("too_recent", from_id)
-    counts = [0, 0, 0, 0]
+    counts = [0] * len(_STREAMS)
     sha256 = hashlib.sha256()
-    after = _Line(from_id, -1, "", "", 0, 0, "")
-    while lines := await _lines_after(tx, after, found.to_id):
+    streams = [_Stream(tx, query, from_id, found.to_id) for query in _STREAMS]
+    while lines := await _next_lines(streams):
         for line in lines:
             counts[line.part] += 1
         chunk = "".join(f"{line.line}\n" for line in lines).encode()
         sha256.update(chunk)
         write(chunk)
-        after = lines[-1]
     tasks, attempts, steps, outcomes = counts
     return ExportedHistory(from_id, found.to_id, tasks, attempts, steps, outcomes, sha256.hexdigest())
 
@@ -125,14 +126,53 @@ async def drop_history(tx: Tx, principal: str, exported: ExportedHistory, *, end
     )
 
 
-async def _lines_after(tx: ReadTx, line: _Line, to_id: int) -> list[_Line]:
-    return await tx.all(
-        _LINES,
-        {
-            "task_id": line.task_id, "part": line.part, "name": line.name, "state": line.state, "fence": line.fence,
-            "try": line.try_number, "to_id": to_id, "limit": _PAGE,
-        },
-    )  # fmt: skip
+class _Stream:
+    """The lines of one kind of fact in the order of task ids, read page by page.
+
+    A page is of few ids, so that it is cheap however the planner reads it: statistics of a range may be poor.
+    """
+
+    def __init__(self, tx: ReadTx, query: Query[_Line], from_id: int, to_id: int) -> None:
+        self._tx = tx
+        self._query = query
+        self._from_id = from_id
+        self._to_id = to_id
+        self._last = _Line(from_id - 1, 0, "", "", 0, 0, "")
+        self.lines: deque[_Line] = deque()
+
+    async def fill(self) -> None:
+        """Have a line, where there is one left."""
+        while not self.lines and self._from_id < self._to_id:
+            last, until = self._last, min(self._from_id + _IDS, self._to_id)
+            parameters = {
+                "from_id": self._from_id, "to_id": until, "task_id": last.task_id, "name": last.name, "state": last.state,
+                "fence": last.fence, "try_number": last.try_number, "limit": _PAGE,
+            }  # fmt: skip
+            self.lines.extend(await self._tx.all(self._query, parameters))
+            if len(self.lines) == _PAGE:
+                self._last = self.lines[-1]
+            else:
+                self._from_id, self._last = until, _Line(until - 1, 0, "", "", 0, 0, "")
+
+
+async def _next_lines(streams: Sequence[_Stream]) -> list[_Line]:
+    """Some hundred lines of all streams, merged by task and kind; empty where there are no more."""
+    merged: list[_Line] = []
+    while len(merged) < _PAGE:
+        for stream in streams:
+            await stream.fill()
+        first = min((stream for stream in streams if stream.lines), key=_next_of, default=None)
+        if first is None:
+            break
+        task_id = first.lines[0].task_id
+        while first.lines and first.lines[0].task_id == task_id:
+            merged.append(first.lines.popleft())
+    return merged
+
+
+def _next_of(stream: _Stream) -> tuple[int, int]:
+    line = stream.lines[0]
+    return line.task_id, line.part
 
 
 def _refusal(verdict: str, from_id: int) -> NotFound | Conflict:

@@ -29,7 +29,7 @@ async def cancel(tx: Tx, task_id: int, principal: str, *, reason: str = "cancell
     if place is not None:
         await audit.append(
             tx, principal=principal, verb="tasks.cancel", subject_kind="task", subject_id=task_id,
-            detail={"was": place, "reason": reason},
+            detail={"was": place},
         )  # fmt: skip
     return task
 

@@ -38,6 +38,7 @@ soak: $(VENV)/dev
 	TALLYSTICK_SOAK_S=60 $(BIN)/pytest -n 0 -s tests/test_crash.py tests/test_ledger_stress.py
 	TALLYSTICK_WORK_SOAK_S=60 TALLYSTICK_WORK_SOAK_TASKS=2000 $(BIN)/pytest -n 0 -s tests/test_work_soak.py
 	TALLYSTICK_MODEL_STEPS=10000 $(BIN)/pytest tests/test_ledger_machine.py
+	TALLYSTICK_WORK_STEPS=12000 TALLYSTICK_WORK_CALLS=1000 $(BIN)/pytest tests/test_work_machine.py tests/test_work_stress.py
 
 # Run after changing the dependencies in pyproject.toml.
 lock: $(VENV)/dev

@@ -1,11 +1,12 @@
 """The work against the work in plain Python, step by step: after each step both say the same of every task.
 
-`TALLYSTICK_WORK_STEPS` sets the number of steps: 1,500 in the test command, 10,000 in `make soak`.
+`TALLYSTICK_WORK_STEPS` sets the number of steps: 2,400 in the test command, 10,000 in `make soak`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from tests.conftest import TestDatabase
 from tests.working import HASH
 
 PHASES = [phase for phase in Phase if phase is not Phase.shrink or os.environ.get("TALLYSTICK_MODEL_SHRINK") != "0"]
-STEPS = int(os.environ.get("TALLYSTICK_WORK_STEPS", "1500"))
+STEPS = int(os.environ.get("TALLYSTICK_WORK_STEPS", "2400"))
 STEPS_A_RUN = 50
 PARTS = 3
 
@@ -101,8 +102,8 @@ class Work(RuleBasedStateMachine):
         self.attempts: list[tuple[int, int]] = []
         self.workers: list[int] = []
         self.to(0)
-        for agent in AGENTS:
-            self.configure(agent, "t", 2, 30, 1)
+        self.configure("a", "t", 2, 30, 1)
+        self.configure("b", "t", 2, 3600, 1)
 
     # --- rules
 
@@ -119,6 +120,27 @@ class Work(RuleBasedStateMachine):
             )
             for each in batch
         ]  # fmt: skip
+        self.store(news)
+
+    @rule(number=numbers)
+    def enqueue_again(self, number: int) -> None:
+        """The very task that is known under a key, or one that differs a little."""
+        known = [new for new, _ in self.model.keys.values()]
+        if known:
+            new = known[number % len(known)]
+            self.store([new, new] if number % 3 else [dataclasses.replace(new, priority=7)])
+
+    @rule(number=numbers, count=st.integers(3, 8))
+    def enqueue_many(self, number: int, count: int) -> None:
+        """More than are claimed at once, or a chain of tasks each after the one before it."""
+        if number % 2:
+            self.store([pure.New("a", "t")] * count)
+            return
+        for _ in range(count // 2):
+            last = self.ids[-1] if self.ids else 0
+            self.store([pure.New("b", "u", after=(last,) if last else ())])
+
+    def store(self, news: list[pure.New]) -> None:
         tasks = [
             work.NewTask(
                 new.agent, new.type, {"n": new.payload}, new.priority, self.time(new.run_at), self.time(new.deadline_at),
@@ -152,10 +174,13 @@ class Work(RuleBasedStateMachine):
 
     @rule(
         of=st.sets(agents, min_size=1), types=st.none() | st.sets(types, min_size=1), limit=st.integers(1, 5), worker=numbers,
-        lease_s=st.sampled_from([10, 60]),
+        lease_s=st.sampled_from([10, 10, 60]),
     )  # fmt: skip
     def claim(self, of: set[str], types: set[str] | None, limit: int, worker: int, lease_s: int) -> None:
-        worker_id = self.workers[worker % len(self.workers)] if self.workers and worker % 2 else None
+        if worker % 4 == 1:
+            self.register(lease_s)
+        older = worker % 7 == 0 and len(self.workers) > 1
+        worker_id = self.workers[-2 if older else -1] if self.workers and worker % 2 else None
         self.begun(
             self.expected(lambda: self.model.claim(of, types, limit, worker_id)),
             self.given(
@@ -258,6 +283,7 @@ class Work(RuleBasedStateMachine):
     @rule()
     def reap(self) -> None:
         wanted, between = self.model.reap()
+        self.seen.update(f"reaped {ended}" for _, ended, _ in wanted)
         assert [(each.task_id, each.ended, each.became) for each in self.given(work.reap)] == wanted
         self.settle(between)
 
@@ -330,6 +356,14 @@ class Work(RuleBasedStateMachine):
     def clock(self, by_s: int) -> None:
         self.to(self.model.now + by_s)
 
+    @rule(by_s=st.sampled_from([6, 11, 11, 11, 31, 61, 3601]))
+    def time_passes(self, by_s: int) -> None:
+        """What a sweeper does after a while."""
+        self.to(self.model.now + by_s)
+        self.reap()
+        self.expire()
+        self.wake_due()
+
     # --- comparing
 
     @invariant()
@@ -387,6 +421,7 @@ class Work(RuleBasedStateMachine):
             assert (each.deadline_at, each.attempts) == (self.time(until), task.attempts)
             assert all(each.fence > fence for _, fence in self.attempts)
         self.attempts += [(each.task_id, each.fence) for each in found]
+        self.seen["begun by a worker with a lease" if worker_id else "begun"] += len(found)
 
     def settle(self, between: dict[int, tuple[float, float]]) -> None:
         """A backoff with jitter lies where it may; from here on the model knows it."""
@@ -443,8 +478,10 @@ class Work(RuleBasedStateMachine):
             self.claim(set(AGENTS), None, 4, of[0], 60)
         running = [(t.id, t.run.fence) for t in self.model.tasks.values() if t.run is not None]
         found = []
+        before = [attempt for attempt in self.attempts if attempt not in running and attempt[0] in dict(running)]
         for number in of:
-            choice = running if running and number % 5 else self.attempts[-8:]
+            usual = running if running and number % 5 else self.attempts[-8:]
+            choice = before if before and number % 4 == 0 else usual
             found.append(choice[number % len(choice)] if choice else (1_000_000 + number, 1))
         return found
 

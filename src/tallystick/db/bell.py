@@ -15,7 +15,7 @@ import psycopg
 
 from tallystick.db.pool import Database, watched
 from tallystick.db.queries import Queries
-from tallystick.kit import Unavailable
+from tallystick.kit import Unavailable, end
 
 _log = logging.getLogger(__name__)
 _COALESCE_S = 0.005
@@ -62,9 +62,7 @@ async def listen(database: Database, channel: str) -> AsyncIterator[asyncio.Even
     try:
         yield woken
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end([task])
 
 
 async def _listen(url: str, channel: str, woken: asyncio.Event) -> None:

@@ -46,7 +46,7 @@ from tallystick.http.routes import (
 from tallystick.http.services import Services
 from tallystick.http.settings import HttpSettings
 from tallystick.http.shortcut import Handler, Shortcut
-from tallystick.kit import TallystickError
+from tallystick.kit import TallystickError, end
 
 _NATIVE = (
     transfers,
@@ -154,6 +154,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         gc.unfreeze()
         services.line.close()
-        for task in tasks_of_ours:
-            task.cancel()
-        await asyncio.gather(*tasks_of_ours, return_exceptions=True)
+        await end(tasks_of_ours)

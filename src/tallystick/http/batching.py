@@ -15,7 +15,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from tallystick.db import Database, Tx
-from tallystick.kit import TallystickError, Unavailable
+from tallystick.kit import TallystickError, Unavailable, end
 
 MAX_BATCH = 200
 MAX_WAITING = 5000
@@ -77,11 +77,11 @@ class Batcher(Generic[Item, Answer]):
 
     async def run(self) -> None:
         """Work off what is submitted. Cancelled, it answers all that has no answer with `Unavailable`."""
+        lanes = [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._lanes):
-                    group.create_task(self._lane())
+            await asyncio.gather(*lanes)
         finally:
+            await end(lanes)
             while self._waiting:
                 _refuse([self._waiting.popleft()], Unavailable("shutting_down", "the server is stopping"))
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from tallystick.db import Database, listen
-from tallystick.kit import Unavailable
+from tallystick.kit import Unavailable, end
 
 Found = TypeVar("Found")
 
@@ -148,5 +148,4 @@ async def departure(request: Request) -> AsyncIterator[asyncio.Future[None]]:
     try:
         yield watching
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        await end([watching])

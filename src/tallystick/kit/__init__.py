@@ -1,5 +1,6 @@
 """The base of the house: money, errors, canonical JSON, names. No I/O, and no import of any other room."""
 
+from tallystick.kit.ending import end
 from tallystick.kit.errors import (
     Conflict,
     Forbidden,
@@ -29,6 +30,7 @@ __all__ = [
     "check_text",
     "digest",
     "dumps",
+    "end",
     "format_minor",
     "loads",
     "loads_stored",

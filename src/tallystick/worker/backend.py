@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tallystick import agents, sdk, work
 from tallystick.db import Bell, Database, DatabaseSettings, Tx, listen
-from tallystick.kit import Conflict, Unavailable
+from tallystick.kit import Conflict, Unavailable, end
 from tallystick.worker.lease import Lease
 
 _log = logging.getLogger(__name__)
@@ -109,8 +109,8 @@ class DatabaseBackend:
                 for (place, _), what in zip(failures, became, strict=True):
                     held[place] = what != "lost"
             await self._recognize(ends, held)
-        for end in ends:
-            self._handed.pop(end.attempt.fence, None)
+        for each in ends:
+            self._handed.pop(each.attempt.fence, None)
         return held
 
     async def steps(self, attempt: sdk.Attempt) -> Sequence[sdk.StepRecord]:
@@ -324,8 +324,7 @@ async def _running(work_: Awaitable[None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end([task])
 
 
 async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tallystick import ledger, schedules, work
 from tallystick.db import Bell, Database, Tx
-from tallystick.kit import Unavailable
+from tallystick.kit import Unavailable, end
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 1000
@@ -48,8 +48,7 @@ class Sweeper:
                 # Sweepers that were started together do not stay together.
                 await _sleep(stop, self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         finally:
-            ringing.cancel()
-            await asyncio.gather(ringing, return_exceptions=True)
+            await end([ringing])
 
     async def sweep_if_due(self) -> bool:
         """Sweep, unless that was done a moment ago; whether any task was queued."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -582,6 +582,12 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.mark.faults
+async def _until(db: Database, holds: LiteralString) -> None:
+    async with asyncio.timeout(30), await psycopg.AsyncConnection.connect(db.url, autocommit=True) as connection:
+        while await (await connection.execute(holds)).fetchone() != (True,):
+            await asyncio.sleep(0.01)
+
+
 async def test_schedulers_that_are_killed_at_any_moment_lose_nothing_and_do_nothing_twice(
     db: Database, database: TestDatabase, clock: SetClock
 ) -> None:
@@ -608,6 +614,12 @@ async def test_schedulers_that_are_killed_at_any_moment_lose_nothing_and_do_noth
         for process in running:
             kill(process.pid)
             process.communicate()
+    # The server may still be at work for one that was killed, and what it has locked is left alone.
+    await _until(
+        db,
+        """select not exists (select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+             and state in ('active', 'idle in transaction'))""",
+    )
     while await fire(db):
         pass
     assert await _check_each_time_came_once(db, made, moment) > 300
@@ -641,11 +653,6 @@ async def test_a_worker_fires_what_is_due_and_carries_it_out_in_the_same_round(d
 
 
 async def _until_somebody_waits(db: Database) -> None:
-    async with asyncio.timeout(30), await psycopg.AsyncConnection.connect(db.url, autocommit=True) as connection:
-        while True:
-            cursor = await connection.execute(
-                "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            )
-            if await cursor.fetchone():
-                return
-            await asyncio.sleep(0.01)
+    await _until(
+        db, "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
+    )

@@ -1,0 +1,72 @@
+"""Transparency logs: RFC 6962 trees, the C2SP formats of notes, checkpoints and tiles, signing keys, and the offline verifier.
+
+Pure but for the key files and the verifier's reading; the standard library and `cryptography` are all it needs.
+"""
+
+from tallystick.tlog.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
+from tallystick.tlog.keys import KeyFolder
+from tallystick.tlog.notes import Note, NoteError, Signature, SigningKey, VerifierKey, parse_keys, sign_note
+from tallystick.tlog.tiles import MAX_ENTRY_BYTES, Tile, read_entries, tiles_of, write_entries
+from tallystick.tlog.tree import (
+    EMPTY_ROOT,
+    HASH_BYTES,
+    TILE_WIDTH,
+    Frontier,
+    ReadTile,
+    check_consistency,
+    check_inclusion,
+    consistency_proof,
+    consistency_tiles,
+    edge_tiles,
+    grown,
+    inclusion_proof,
+    inclusion_tiles,
+    leaf_hash,
+    leaf_hashes,
+    node_hash,
+    range_hashes,
+    range_tiles,
+    root,
+    subtrees,
+    tree_root,
+)
+
+__all__ = [
+    "EMPTY_ROOT",
+    "HASH_BYTES",
+    "MAX_ENTRY_BYTES",
+    "TILE_WIDTH",
+    "Checkpoint",
+    "Frontier",
+    "KeyFolder",
+    "Note",
+    "NoteError",
+    "ReadTile",
+    "Signature",
+    "SigningKey",
+    "Tile",
+    "VerifierKey",
+    "check_consistency",
+    "check_inclusion",
+    "consistency_proof",
+    "consistency_tiles",
+    "edge_tiles",
+    "grown",
+    "inclusion_proof",
+    "inclusion_tiles",
+    "leaf_hash",
+    "leaf_hashes",
+    "node_hash",
+    "open_checkpoint",
+    "parse_keys",
+    "range_hashes",
+    "range_tiles",
+    "read_entries",
+    "root",
+    "sign_checkpoint",
+    "sign_note",
+    "subtrees",
+    "tiles_of",
+    "tree_root",
+    "write_entries",
+]

@@ -41,7 +41,7 @@ async def producer(url: str) -> AsyncIterator[Enqueue]:
         new = [tasks.NewTask(AGENT, TYPE, {"number": number}) for number in numbers]
         async with database.write() as tx:
             await tasks.enqueue(tx, "bench", new)
-        bell.ring()
+        bell.ring(tx)
 
     yield enqueue
     ringing.cancel()

@@ -4,7 +4,7 @@ from tallystick.db.arrays import bigints, byteas, integers, sparse, texts
 from tallystick.db.bell import Bell, listen, ring
 from tallystick.db.claims import Claimed, Key, claim, claim_one, claimed, key_reused
 from tallystick.db.embedded import EmbeddedServer
-from tallystick.db.pool import Database, ReadTx, Tx
+from tallystick.db.pool import Connected, Database, ReadTx, Tx
 from tallystick.db.queries import Queries, Query
 from tallystick.db.revisions import Migrated, check_revision, head_revision, migrate, schema_revision
 from tallystick.db.settings import DatabaseSettings
@@ -12,6 +12,7 @@ from tallystick.db.settings import DatabaseSettings
 __all__ = [
     "Bell",
     "Claimed",
+    "Connected",
     "Database",
     "DatabaseSettings",
     "EmbeddedServer",

@@ -1,7 +1,8 @@
-"""Wake-ups between processes: NOTIFY after commit and many rings in one, LISTEN on the other side.
+"""Wake-ups between processes: NOTIFY, and LISTEN on the other side.
 
-A notification inside a business transaction would make every commit queue for one lock. So the bell is rung after the commit,
-by a task of its own, at most every few milliseconds. A ring may be lost: whoever listens also polls.
+Of transactions that notify, the server commits one at a time. So at most one does at any moment, where a verb can arrange that,
+and says so in `Tx.announced`. For all others the bell is rung after the commit, by a task and a connection of its own: at once
+while that is seldom, and many rings in one when there are many. A ring may be lost: whoever listens also polls.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import AsyncIterator
 
 import psycopg
 
-from tallystick.db.pool import Database, watched
+from tallystick.db.pool import Database, Tx, watched
 from tallystick.db.queries import Queries
-from tallystick.kit import Unavailable, end
+from tallystick.kit import end
 
 _log = logging.getLogger(__name__)
-_COALESCE_S = 0.005
+_EVERY_S = 0.005
+_BURST = 20
+_AWAY_S = 1.0
 _queries = Queries("tallystick.db")
 _NOTIFY = _queries.command("notify")
 
@@ -31,21 +34,35 @@ class Bell:
         self._channel = channel
         self._rung = asyncio.Event()
 
-    def ring(self) -> None:
-        """Have the listeners woken soon. Call it after the commit."""
-        self._rung.set()
+    def ring(self, after: Tx | None = None) -> None:
+        """Have the listeners woken soon. Call it after the commit; of `after`, where that may have woken them itself."""
+        if after is None or self._channel not in after.announced:
+            self._rung.set()
 
     async def run(self) -> None:
         """Send what was rung, until cancelled."""
         while True:
             await self._rung.wait()
-            self._rung.clear()
             try:
-                async with asyncio.timeout(self._database.patience_s):
-                    await ring(self._database, self._channel)
-            except (Unavailable, TimeoutError):
-                _log.debug("the bell %s could not be rung; listeners poll", self._channel)
-            await asyncio.sleep(_COALESCE_S)
+                async with await _connect(self._database.url, f"tallystick bell {self._channel}") as connection:
+                    await self._send(Tx(connection))
+            except (psycopg.OperationalError, TimeoutError):
+                _log.debug("the bell %s could not be rung; it is rung once there is a connection again", self._channel)
+                self._rung.set()
+            await asyncio.sleep(_AWAY_S)
+
+    async def _send(self, tx: Tx) -> None:
+        loop = asyncio.get_running_loop()
+        # As many at once as were saved up, and no more than one each few milliseconds in the long run.
+        paid_until = loop.time()
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            async with asyncio.timeout(self._database.patience_s):
+                await tx.run(_NOTIFY, {"channel": self._channel})
+            paid_until = max(paid_until, loop.time() - _BURST * _EVERY_S) + _EVERY_S
+            if (ahead := paid_until - loop.time()) > 0:
+                await asyncio.sleep(ahead)
 
 
 async def ring(database: Database, channel: str) -> None:
@@ -68,13 +85,7 @@ async def listen(database: Database, channel: str) -> AsyncIterator[asyncio.Even
 async def _listen(url: str, channel: str, woken: asyncio.Event) -> None:
     while True:
         try:
-            async with await psycopg.AsyncConnection.connect(
-                url,
-                autocommit=True,
-                connect_timeout=5,
-                application_name=f"tallystick listen {channel}",
-                **watched(url),
-            ) as connection:
+            async with await _connect(url, f"tallystick listen {channel}") as connection:
                 await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
                 # What was rung before we listened is found by looking once.
                 woken.set()
@@ -82,4 +93,8 @@ async def _listen(url: str, channel: str, woken: asyncio.Event) -> None:
                     woken.set()
         except psycopg.OperationalError:
             _log.warning("lost the connection that listens for %s; trying again", channel)
-        await asyncio.sleep(1)
+        await asyncio.sleep(_AWAY_S)
+
+
+async def _connect(url: str, name: str) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5, application_name=name, **watched(url))

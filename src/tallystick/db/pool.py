@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import RowMaker, class_row, scalar_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
@@ -71,7 +72,14 @@ class ReadTx:
 
 
 class Tx(ReadTx):
-    """A transaction that may change things. Whoever opened it commits it; verbs never do."""
+    """A transaction that may change things. Whoever opened it commits it; verbs never do.
+
+    `announced` are the channels whose listeners its commit wakes, so that their bells need not be rung for it.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        super().__init__(connection)
+        self.announced: set[str] = set()
 
     async def run(self, query: Query[Any], parameters: Mapping[str, Any] | None = None) -> int:
         """Execute a command; the number of rows it changed."""
@@ -89,6 +97,34 @@ class Tx(ReadTx):
             yield
 
 
+class Connected:
+    """One connection of its own, made again when it is lost. One statement at a time; a second caller waits."""
+
+    def __init__(self, connect: Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]) -> None:
+        self._connect = connect
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[Tx]:
+        """As `Database.statement`."""
+        with translated():
+            async with self._lock:
+                if self._connection is None:
+                    self._connection = await self._connect()
+                try:
+                    yield Tx(self._connection)
+                finally:
+                    if self._connection.info.transaction_status is not TransactionStatus.IDLE:
+                        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; the next statement makes another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
 class Database:
     """A process's connections: one pool, bounded waits, the application's role on every connection."""
 
@@ -104,13 +140,7 @@ class Database:
             max_lifetime=1800,
             reconnect_timeout=5,
             configure=self._configure,
-            kwargs={
-                "autocommit": True,
-                "application_name": "tallystick",
-                "connect_timeout": 5,
-                "options": session_options(self._settings),
-                **watched(url),
-            },
+            kwargs=self._connection_settings(),
             open=False,
         )
 
@@ -157,6 +187,15 @@ class Database:
             async with self._pool.connection() as connection:
                 yield Tx(connection)
 
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connected]:
+        """A connection outside the pool, for one caller that asks often and is not to wait for others."""
+        kept = Connected(self._connect)
+        try:
+            yield kept
+        finally:
+            await kept.close()
+
     async def retrying(
         self,
         work: Callable[[Tx], Awaitable[T]],
@@ -164,13 +203,15 @@ class Database:
         attempts: int = _ATTEMPTS,
         lock_timeout_ms: int | None = None,
         one_statement: bool = False,
+        on: Connected | None = None,
     ) -> T:
         """Run `work` in a write transaction; after a deadlock or a lock timeout, again, at most `attempts` times in all.
 
         `lock_timeout_ms` is how long a row is waited for, where that is to differ from the setting. `one_statement` says that
-        the work writes with a single one, so that no more than that has to be a transaction.
+        the work writes with a single one, so that no more than that has to be a transaction; it may be done `on` a connection
+        that is kept for it.
         """
-        begin = self.statement if one_statement and lock_timeout_ms is None else self.write
+        begin = (on or self).statement if one_statement and lock_timeout_ms is None else self.write
         for attempt in range(1, attempts + 1):
             try:
                 async with begin() as tx:
@@ -188,6 +229,20 @@ class Database:
         with translated():
             async with self._pool.connection(timeout=wait_s) as connection:
                 await connection.execute("select 1")
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        connection = await psycopg.AsyncConnection.connect(self.url, **self._connection_settings())
+        await self._configure(connection)
+        return connection
+
+    def _connection_settings(self) -> dict[str, Any]:
+        return {
+            "autocommit": True,
+            "application_name": "tallystick",
+            "connect_timeout": 5,
+            "options": session_options(self._settings),
+            **watched(self.url),
+        }
 
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         # Least privilege even where the login could do more: in a small set-up it may be the owner.

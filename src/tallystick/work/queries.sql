@@ -2,7 +2,8 @@
 -- Store tasks and put each in its first place; see repeatable/20_enqueue.sql.
 select work.enqueue(%(principal)s::text, %(ids)s::bigint[], %(agents)s::text[], %(types)s::text[], %(payloads)s::text[], %(priorities)s::integer[],
                     %(max_attempts)s::integer[], %(run_at)s::timestamptz[], %(deadline_at)s::timestamptz[], %(order_keys)s::text[],
-                    %(after_ord)s::integer[], %(after)s::bigint[]) as ids
+                    %(after_ord)s::integer[], %(after)s::bigint[]) as ids,
+       work.announce(false) as announced
 
 -- next_ids --
 -- Ids for tasks that are about to be stored.
@@ -21,6 +22,12 @@ select u.id
 select task_id, fence, agent, type, payload, attempts, deadline_at, timeout_s
   from work.claim(%(agents)s::text[], %(types)s::text[], %(worker)s::text, %(worker_id)s::bigint, %(limit)s::bigint,
                   %(lease_s)s::integer)
+
+-- claim_lightly --
+-- The same, as all that a transaction does, and not waited for on disk.
+select task_id, fence, agent, type, payload, attempts, deadline_at, timeout_s
+  from work.claim_lightly(%(agents)s::text[], %(types)s::text[], %(worker)s::text, %(worker_id)s::bigint, %(limit)s::bigint,
+                          %(lease_s)s::integer)
 
 -- claim_these --
 -- Begin attempts of certain tasks, as far as they are queued and nobody else has them in hand.

@@ -66,16 +66,23 @@ async def claim(
     limit: int,
     lease_s: int = 60,
     worker_id: int | None = None,
+    lightly: bool = False,
 ) -> list[Claimed]:
     """Begin attempts of up to `limit` queued tasks of `agents`, of `types` where given: highest priority first, then oldest.
 
     A task that another transaction has in hand is skipped, never waited for; so is what is paused, and what would pass a limit.
     Each attempt holds a fence. It lasts until the lease of the worker with `worker_id` is over, or without one until `lease_s`
-    seconds from now, and never past the timeout of its queue; after that the task may be taken back. Refuses with `Invalid`
-    (`name_malformed`, `limit_out_of_range`, `lease_out_of_range`) and `Conflict` (`lease_lost`).
+    seconds from now, and never past the timeout of its queue; after that the task may be taken back.
+
+    `lightly` is for a transaction that does nothing else: its commit is not waited for on disk. A server that crashes in the
+    next moments may forget such a claim, which leaves the task queued and the fence void; what an attempt writes is durable as
+    ever, and so is its claim by then. Refuses with `Invalid` (`name_malformed`, `limit_out_of_range`, `lease_out_of_range`) and
+    `Conflict` (`lease_lost`).
     """
     _check_lease(worker, limit, lease_s)
-    return await store.claim(tx, agents=agents, types=types, worker=worker, worker_id=worker_id, limit=limit, lease_s=lease_s)
+    return await store.claim(
+        tx, agents=agents, types=types, worker=worker, worker_id=worker_id, limit=limit, lease_s=lease_s, lightly=lightly
+    )
 
 
 async def claim_these(tx: Tx, task_ids: Sequence[int], *, worker: str, lease_s: int = 60) -> list[Claimed]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tallystick.db import Queries, ReadTx, Tx, bigints, sparse, texts
 from tallystick.kit import dumps
 from tallystick.work.model import (
+    CHANNEL,
     Attempt,
     Brake,
     Claimed,
@@ -25,11 +27,21 @@ from tallystick.work.model import (
     Wait,
 )
 
+
+@dataclass(frozen=True, slots=True)
+class _Enqueued:
+    """Ids of new tasks, and whether the commit wakes those who wait for tasks."""
+
+    ids: list[int]
+    announced: bool
+
+
 _queries = Queries(__package__)
-_ENQUEUE = _queries.bind("enqueue", list[int])
+_ENQUEUE = _queries.bind("enqueue", _Enqueued)
 _NEXT_IDS = _queries.bind("next_ids", int)
 _UNKNOWN = _queries.bind("unknown", int)
 _CLAIM = _queries.bind("claim", Claimed)
+_CLAIM_LIGHTLY = _queries.bind("claim_lightly", Claimed)
 _CLAIM_THESE = _queries.bind("claim_these", Claimed)
 _FINISH = _queries.bind("finish", list[bool])
 _FAIL = _queries.bind("fail", list[str])
@@ -76,7 +88,7 @@ _NEWEST = 2**63 - 1
 async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, ids: Sequence[int] | None = None) -> list[int]:
     after = [(ord, task_id) for ord, task in enumerate(tasks, 1) for task_id in task.after]
     plain = all(task.priority == 0 for task in tasks)
-    return await tx.single(
+    enqueued = await tx.single(
         _ENQUEUE,
         {
             "principal": principal,
@@ -93,6 +105,9 @@ async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, ids: Sequ
             "after": [task_id for _, task_id in after] or None,
         },
     )
+    if enqueued.announced:
+        tx.announced.add(CHANNEL)
+    return enqueued.ids
 
 
 async def unknown(tx: ReadTx, task_ids: Sequence[int]) -> list[int]:
@@ -100,10 +115,18 @@ async def unknown(tx: ReadTx, task_ids: Sequence[int]) -> list[int]:
 
 
 async def claim(
-    tx: Tx, *, agents: Sequence[str], types: Sequence[str] | None, worker: str, worker_id: int | None, limit: int, lease_s: int
+    tx: Tx,
+    *,
+    agents: Sequence[str],
+    types: Sequence[str] | None,
+    worker: str,
+    worker_id: int | None,
+    limit: int,
+    lease_s: int,
+    lightly: bool,
 ) -> list[Claimed]:
     return await tx.all(
-        _CLAIM,
+        _CLAIM_LIGHTLY if lightly else _CLAIM,
         {
             "agents": sorted(set(agents)),
             "types": None if types is None else list(types),

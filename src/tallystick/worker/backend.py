@@ -7,10 +7,11 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 from tallystick import agents, sdk, work
-from tallystick.db import Bell, Database, DatabaseSettings, Tx, listen
+from tallystick.db import Bell, Connected, Database, DatabaseSettings, Tx, listen
 from tallystick.kit import Conflict, Unavailable, end
 from tallystick.worker.lease import Lease
 
@@ -46,6 +47,8 @@ class DatabaseBackend:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lease = Lease(database.url, settings, name=name, lease_s=lease_s, held=self._on_held, lost=self._on_lost)
         self._woken: asyncio.Event | None = None
+        self._is_dry = False
+        self._claims: Connected | None = None
         self._around = AsyncExitStack()
         self._claiming: set[asyncio.Task[Sequence[sdk.Attempt]]] = set()
         self._giving_back: asyncio.Task[None] | None = None
@@ -69,6 +72,7 @@ class DatabaseBackend:
                         max_backoff_s=queue.max_backoff_s,
                     )
             await self._lease.open()
+            self._claims = await self._around.enter_async_context(self._database.connected())
             self._woken = await self._around.enter_async_context(listen(self._database, work.CHANNEL))
             await self._around.enter_async_context(_running(self._bell.run()))
 
@@ -78,18 +82,18 @@ class DatabaseBackend:
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_s
         while True:
+            if self._is_dry and not self._woken.is_set():
+                # The last claim found less than it asked for. For whatever came since then, the bell is rung.
+                await _wait_for(self._woken, min(until - loop.time(), self._poll_s))
             self._woken.clear()
             # A claim whose caller is cancelled goes on; what it got goes back when the lease ends.
             task = loop.create_task(self._claim(limit))
             self._claiming.add(task)
             task.add_done_callback(self._claiming.discard)
             attempts = await asyncio.shield(task)
-            left = until - loop.time()
-            if attempts or left <= 0:
+            self._is_dry = len(attempts) < limit
+            if attempts or loop.time() >= until:
                 return attempts
-            await _wait_for(self._woken, min(left, self._poll_s))
-            if loop.time() >= until:
-                return ()
 
     async def settle(self, ends: Sequence[sdk.End]) -> Sequence[bool]:
         """End attempts, many in a statement."""
@@ -199,12 +203,16 @@ class DatabaseBackend:
                 for agent, types in self._types.items():
                     room = limit - len(attempts)
                     if room > 0:
-                        claimed = await self._database.retrying(
-                            lambda tx, agent=agent, types=types, room=room: work.claim(  # type: ignore[misc]
-                                tx, agents=[agent], types=types, worker=self._name, worker_id=worker_id, limit=room
-                            ),
-                            one_statement=True,
+                        claim = partial(
+                            work.claim,
+                            agents=[agent],
+                            types=types,
+                            worker=self._name,
+                            worker_id=worker_id,
+                            limit=room,
+                            lightly=True,
                         )
+                        claimed = await self._database.retrying(claim, one_statement=True, on=self._claims)
                         attempts += [_attempt(each) for each in claimed]
         except sdk.BackendAway:
             # Those of the agents before are ours in any case. Whether more are, the next beat tells.

@@ -65,13 +65,14 @@ def add(
             max_attempts=max_attempts,
         )
 
-        async def attempt(tx: Tx) -> int:
+        async def attempt(tx: Tx) -> tuple[int, bool]:
             (task_id,) = await work.enqueue(tx, actor, [new])
-            return task_id
+            return task_id, work.CHANNEL in tx.announced
 
         async with connected(data) as database:
-            task_id = await database.retrying(attempt)
-            await ring(database, work.CHANNEL)
+            task_id, announced = await database.retrying(attempt)
+            if not announced:
+                await ring(database, work.CHANNEL)
         typer.echo(str(task_id))
 
     run(main)

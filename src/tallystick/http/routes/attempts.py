@@ -232,6 +232,7 @@ async def claim_tasks(body: ClaimBody, call: CurrentCall, request: Request) -> R
                     limit=body.limit - len(claimed),
                     lease_s=body.lease_s,
                     worker_id=body.worker_id,
+                    lightly=True,
                 )
         return claimed
 

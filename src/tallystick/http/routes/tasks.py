@@ -81,12 +81,16 @@ async def create_task(body: TaskBody, call: CurrentCall, idempotency_key: Idempo
     """Store a task and queue it, or let it wait for its time, its turn or the tasks before it."""
     new = body.as_new()
 
+    last: Tx | None = None
+
     async def create(tx: Tx) -> int:
+        nonlocal last
+        last = tx
         (task_id,) = await work.enqueue(tx, call.principal.name, [new])
         return task_id
 
     task = await once(call, idempotency_key, kind="task", request=body.as_request(), create=create, read=work.get)
-    call.services.bell.ring()
+    call.services.bell.ring(last)
     return Json(answer(task.as_enqueued()), 201)
 
 

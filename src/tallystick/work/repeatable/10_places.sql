@@ -76,6 +76,24 @@ begin
 end
 $$;
 
+-- work.announce: wake those who wait for tasks when the caller's transaction commits; whether that will be done.
+--
+-- Of transactions that notify, one commits at a time. So where it is not certain to be needed (p_always), only one of them does, and
+-- the others ring the bell after their commit.
+create or replace function work.announce(p_always boolean) returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not p_always and not pg_try_advisory_xact_lock(7331022) then
+        return false;
+    end if;
+    perform pg_notify('tallystick_work', '');
+    return true;
+end
+$$;
+
 -- work.lock_keys: hold the order keys of tasks until the caller's transaction ends, so that who has a turn is decided by one at a
 -- time. Keys that are held already cost nothing.
 create or replace function work.lock_keys(p_agents text[], p_keys text[]) returns void
@@ -224,7 +242,10 @@ begin
     delete from work.turn t where t.task_id = any (p_left || v_ended || v_gone);
     update work.turn t set in_turn = true where t.task_id = any (v_next);
     select array_agg(w.task_id) into v_freed from work.wait w where w.task_id = any (v_freed) and w.kind = 'tasks';
-    perform work.admit(v_freed || v_next);
+    if cardinality(v_freed || v_next) > 0 then
+        perform work.admit(v_freed || v_next);
+        perform work.announce(true);
+    end if;
     return v_ended;
 end
 $$;

@@ -20,6 +20,7 @@ as $$
 declare
     v_now constant timestamptz := db.clock();
 begin
+    perform work.pass_fences();
     return query
     with chosen as materialized (
         select r.ctid
@@ -54,6 +55,49 @@ begin
       join work.task t on t.id = r.task_id
       join work.queue q on q.id = r.queue
      order by r.priority desc, r.task_id;
+end
+$$;
+
+-- work.pass_fences: after a crash of the server, put the fences past all that were given out before it. Those of the last moments may
+-- have been forgotten, as light claims are not waited for on disk; so the upper bits of a fence count such starts, and the lower 40
+-- the fences since.
+create or replace function work.pass_fences() returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if exists (select from work.since_start) then
+        return;
+    end if;
+    perform pg_advisory_xact_lock(7331023);
+    if exists (select from work.since_start) then
+        return;
+    end if;
+    perform setval('work.fence', ((f.last_value >> 40) + 1) << 40) from work.fence f;
+    insert into work.since_start default values;
+    -- This is on disk before anybody else sees it, so from here on the transaction is one that is waited for.
+    perform set_config('synchronous_commit', 'on', true);
+    perform set_config('tallystick.passed_fences', 'on', true);
+end
+$$;
+
+-- work.claim_lightly: `work.claim` as the only thing that its transaction does, which is not waited for on disk. All that an attempt
+-- writes is, and so is its claim then, as the log is written in order. A server that crashes before may forget the claim: the task is
+-- queued as it was, and the fence opens nothing.
+create or replace function work.claim_lightly(
+    p_agents text[], p_types text[], p_worker text, p_worker_id bigint, p_limit bigint, p_lease_s integer
+) returns table (task_id bigint, fence bigint, agent text, type text, payload jsonb, attempts integer, deadline_at timestamptz,
+               timeout_s integer)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if current_setting('tallystick.passed_fences', true) is distinct from 'on' then
+        perform set_config('synchronous_commit', 'off', true);
+    end if;
+    return query select t.* from work.claim(p_agents, p_types, p_worker, p_worker_id, p_limit, p_lease_s) as t;
 end
 $$;
 
@@ -121,6 +165,7 @@ declare
     v_tasks bigint[] := '{}';
     v_brake text;
 begin
+    perform work.pass_fences();
     -- Whoever would take tasks under the same limit waits here, so that what runs is counted once.
     perform 1
        from work.brake b

@@ -5,6 +5,7 @@ grant select on all tables in schema work to tallystick_app, tallystick_auditor;
 grant execute on function
     work.enqueue(text, bigint[], text[], text[], text[], integer[], integer[], timestamptz[], timestamptz[], text[], integer[], bigint[]),
     work.claim(text[], text[], text, bigint, bigint, integer),
+    work.claim_lightly(text[], text[], text, bigint, bigint, integer), work.announce(boolean),
     work.claim_these(bigint[], text, integer),
     work.finish(bigint[], bigint[], text[], text[], text[], text),
     work.fail(bigint[], bigint[], text[], text[], real[]),

@@ -146,7 +146,7 @@ async def test_a_result_is_recorded_once_with_its_audit_event(db: Database) -> N
     assert first.changed_at > first.created_at
     assert second == first
     assert event is not None
-    assert (event.principal, event.detail) == ("me", first.result)
+    assert (event.principal, event.payload) == ("me", first.result)
 
 
 async def test_results_at_once_leave_one_and_one_event(db: Database) -> None:
@@ -163,7 +163,7 @@ async def test_results_at_once_leave_one_and_one_event(db: Database) -> None:
     assert len({str(case.result) for case in recorded}) == 1
     assert opened is not None
     assert processed is not None
-    assert (processed.id, processed.detail) == (opened.id + 1, recorded[0].result)
+    assert (processed.id, processed.payload) == (opened.id + 1, recorded[0].result)
 
 
 async def test_an_event_takes_no_result_and_an_unknown_case_is_not_found(db: Database) -> None:

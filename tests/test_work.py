@@ -184,9 +184,10 @@ async def test_enqueueing_and_finishing_leave_one_event_a_call_and_claiming_none
         finished = await audit.latest(tx, subject_kind="task", subject_id=ids[0])
     assert enqueued is not None
     assert finished is not None
-    assert (enqueued.verb, enqueued.detail) == ("tasks.enqueue", {"tasks": ids})
+    assert (enqueued.verb, enqueued.detail, enqueued.items_kind, enqueued.refs) == ("tasks.enqueue", {"tasks": 3}, "task", ids)
     assert finished.id == enqueued.id + 1
-    assert (finished.verb, finished.detail) == ("tasks.finish", {"tasks": [[task_id, "done"] for task_id in ids]})
+    assert (finished.verb, finished.detail) == ("tasks.finish", {"tasks": [[str(task_id), "done"] for task_id in ids]})
+    assert (finished.items_kind, finished.refs) == ("outcome", ids)
 
 
 async def test_a_report_from_outside_ends_a_queued_task_and_may_be_repeated(db: Database) -> None:

@@ -267,7 +267,7 @@ async def test_every_verb_of_people_and_of_the_queue_is_on_the_record(db: Databa
         owner.shiftable()
 
         def told(verb: str) -> Any:
-            (found,) = owner.all("select detail from audit.event where verb = %s", verb)
+            (found,) = owner.all("select leaf::jsonb -> 'detail' from audit.event where verb = %s", verb)
             owner.do("set session_replication_role = replica")
             owner.do("truncate audit.event cascade")
             return found
@@ -275,7 +275,7 @@ async def test_every_verb_of_people_and_of_the_queue_is_on_the_record(db: Databa
         first, second, third, fourth = await enqueue(
             db, new(order_key="o"), new(max_attempts=1), new(deadline_at=_in(100)), new(run_at=_in(3600))
         )
-        assert told("tasks.enqueue") == {"tasks": [first, second, third, fourth]}
+        assert told("tasks.enqueue") == {"tasks": 4}
         worker = await call(db, work.register, "w", 10)
         held = {each.task_id: each for each in await claim(db, worker_id=worker)}
         await call(db, work.beat, worker, 10)
@@ -298,7 +298,7 @@ async def test_every_verb_of_people_and_of_the_queue_is_on_the_record(db: Databa
         await call(db, work.complete_from_outside, second, "them", {})
         assert told("tasks.report") == {"state": "done"}
         await finish(db, await claim_one(db))
-        assert told("tasks.finish") == {"tasks": [[first, "done"]]}
+        assert told("tasks.finish") == {"tasks": [[str(first), "done"]]}
         await call(db, work.pause, "agent", "a", "me")
         assert told("tasks.pause") == {"kind": "agent", "name": "a"}
         await call(db, work.resume, "agent", "a", "me")

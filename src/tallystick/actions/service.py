@@ -175,7 +175,7 @@ async def _queue(tx: Tx, principal: str, items: Sequence[_Checked]) -> Answers:
             fresh.append((item, row, claimed.ref_id))
     if fresh:
         tasks = [work.NewTask(SETTLEMENT_AGENT, SETTLE_TASK, {"transfer_id": id}) for _, _, id in fresh]
-        task_ids = await work.enqueue(tx, principal, tasks, recorded=False)
+        task_ids = await work.enqueue(tx, principal, tasks)
         ids = [id for _, _, id in fresh]
         stored_at = await store.insert_queued(tx, principal, [row for _, row, _ in fresh], ids=ids, task_ids=task_ids)
         await audit.append(

@@ -1,6 +1,6 @@
 """The record: one event for each call of a verb that changed something, written in the call's own transaction."""
 
-from tallystick.audit.model import AuditEvent, RecordedEvent
-from tallystick.audit.service import append, append_many, latest
+from tallystick.audit.model import AuditEvent, Items, RecordedEvent
+from tallystick.audit.service import answer_for, append, append_many, latest
 
-__all__ = ["AuditEvent", "RecordedEvent", "append", "append_many", "latest"]
+__all__ = ["AuditEvent", "Items", "RecordedEvent", "answer_for", "append", "append_many", "latest"]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Items:
+    """The things that one call changed: their kind and ids, and the SHA-256 digests of what they were made, in the same order."""
+
+    kind: str
+    ids: Sequence[int]
+    digests: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEvent:
     """What one call of a verb did: `principal` did `verb` to the thing `subject_id` of `subject_kind`.
 
-    A call that did something to many things is one event, with their ids or count in `detail`. `detail` is a JSON object and
-    holds no personal data; that stays in payloads and customer rows.
+    A call that did something to many things is one event, with the things as `items`. `detail` is a JSON object of codes, ids and
+    counts; what may tell of a person is in `payload`, which is kept beside the leaf and may be erased.
     """
 
     principal: str
@@ -24,11 +33,34 @@ class AuditEvent:
     task_id: int | None = None
     request_id: str | None = None
     on_behalf_of: str | None = None
+    step: str | None = None
+    decision_id: int | None = None
+    approval_id: int | None = None
+    trace_id: str | None = None
+    payload: Mapping[str, Any] | None = None
+    items: Items | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedEvent(AuditEvent):
-    """An event as it stands in the record."""
+class RecordedEvent:
+    """An event as it stands in the record. `index` is its place in the tree, once it is sealed; `leaf` the text that is sealed."""
 
     id: int
     at: datetime
+    principal: str
+    on_behalf_of: str | None
+    verb: str
+    subject_kind: str
+    subject_id: int | None
+    task_id: int | None
+    step: str | None
+    decision_id: int | None
+    approval_id: int | None
+    request_id: str | None
+    trace_id: str | None
+    detail: Any
+    payload: Any
+    items_kind: str | None
+    refs: list[int] | None
+    index: int | None
+    leaf: str

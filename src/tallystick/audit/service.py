@@ -1,13 +1,24 @@
-"""The verbs of the record."""
+"""The verbs of the record that write and read events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from tallystick.audit import store
-from tallystick.audit.model import AuditEvent, RecordedEvent
+from tallystick.audit.model import AuditEvent, Items, RecordedEvent
 from tallystick.db import ReadTx, Tx
+from tallystick.kit import dumps
+
+_MAX_DETAIL = 16 * 1024
+_REQUEST: ContextVar[tuple[str | None, str | None]] = ContextVar("tallystick.request", default=(None, None))
+
+
+def answer_for(request_id: str | None, trace_id: str | None = None) -> None:
+    """From here on, what this task of asyncio does is done for that request, which its events name."""
+    _REQUEST.set((request_id, trace_id))
 
 
 async def append(
@@ -21,9 +32,24 @@ async def append(
     task_id: int | None = None,
     request_id: str | None = None,
     on_behalf_of: str | None = None,
+    step: str | None = None,
+    payload: Mapping[str, Any] | None = None,
+    items: Items | None = None,
 ) -> int:
     """Write one event into the record, in the transaction of what it tells of; the event's id."""
-    event = AuditEvent(principal, verb, subject_kind, subject_id, detail or {}, task_id, request_id, on_behalf_of)
+    event = AuditEvent(
+        principal,
+        verb,
+        subject_kind,
+        subject_id,
+        detail or {},
+        task_id,
+        request_id,
+        on_behalf_of,
+        step=step,
+        payload=payload,
+        items=items,
+    )
     (event_id,) = await append_many(tx, [event])
     return event_id
 
@@ -32,9 +58,19 @@ async def append_many(tx: Tx, events: Sequence[AuditEvent]) -> list[int]:
     """Write events into the record; their ids, in order. For calls of several verbs that were gathered into one transaction."""
     if not events:
         return []
-    return await store.append(tx, events)
+    return await store.append(tx, [_complete(event) for event in events])
 
 
 async def latest(tx: ReadTx, *, subject_kind: str, subject_id: int, verb: str | None = None) -> RecordedEvent | None:
     """The newest event of one thing, of `verb` where that is given; `None` where there is none."""
     return await store.latest(tx, subject_kind=subject_kind, subject_id=subject_id, verb=verb)
+
+
+def _complete(event: AuditEvent) -> AuditEvent:
+    request_id, trace_id = _REQUEST.get()
+    if event.request_id is None and request_id is not None:
+        event = replace(event, request_id=request_id, trace_id=event.trace_id or trace_id)
+    if event.payload is None and len(dumps(dict(event.detail))) > _MAX_DETAIL:
+        # A leaf is small. What is too large for it is kept beside it.
+        event = replace(event, detail={"beside": True}, payload=event.detail)
+    return event

@@ -5,6 +5,11 @@ values (%(door)s::text, %(customer)s::text, %(type)s::text, %(payload)s::jsonb, 
         %(status)s::text)
 returning id, door, customer, type, payload, payload_text, created_by, created_at, status, changed_at, result
 
+-- digest --
+-- The salted digest of what a case was opened with.
+select sha256(t.salt || convert_to(t.text, 'UTF8')) as digest
+  from cases.case_texts(array[%(id)s::bigint]) as t
+
 -- get --
 -- A case, of one door where that is given.
 select id, door, customer, type, payload, payload_text, created_by, created_at, status, changed_at, result

@@ -77,7 +77,7 @@ async def record_result(tx: Tx, principal: str, case_id: int, result: Mapping[st
     changed = await store.record_result(tx, case_id, result)
     if changed is None:
         return await get(tx, case_id, "request")
-    await audit.append(tx, principal=principal, verb="processed", subject_kind="case", subject_id=case_id, detail=result)
+    await audit.append(tx, principal=principal, verb="processed", subject_kind="case", subject_id=case_id, payload=result)
     return changed
 
 
@@ -107,7 +107,9 @@ async def page(
 
 async def _opened(tx: Tx, principal: str, case: Case) -> Case:
     detail = {"door": case.door, "type": case.type}
-    await audit.append(tx, principal=principal, verb="cases.open", subject_kind="case", subject_id=case.id, detail=detail)
+    await audit.append(tx, principal=principal, verb="cases.open", subject_kind="case", subject_id=case.id, detail=detail,
+        items=await store.items(tx, case.id),
+    )
     return case
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tallystick.audit import Items
 from tallystick.cases.model import Case, Door
 from tallystick.db import Queries, ReadTx, Tx
 from tallystick.kit import dumps
 
 _queries = Queries(__package__)
 _OPEN = _queries.bind("open", Case)
+_DIGEST = _queries.bind("digest", bytes)
 _GET = _queries.bind("get", Case)
 _LOCK = _queries.bind("lock", Case)
 _SET_STATUS = _queries.bind("set_status", Case)
@@ -43,6 +45,10 @@ async def open_case(
         },
     )
 
+
+
+async def items(tx: ReadTx, case_id: int) -> Items:
+    return Items("case", [case_id], await tx.single(_DIGEST, {"id": case_id}))
 
 async def get(tx: ReadTx, case_id: int, door: Door | None) -> Case | None:
     return await tx.one(_GET, {"case_id": case_id, "door": door})

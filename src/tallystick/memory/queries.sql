@@ -4,6 +4,11 @@ insert into memory.event (agent, type, payload, created_by)
 values (%(agent)s::text, %(type)s::text, %(payload)s::jsonb, %(principal)s::text)
 returning id, agent, type, payload, created_at
 
+-- digest --
+-- The salted digest of an event.
+select sha256(t.salt || convert_to(t.text, 'UTF8')) as digest
+  from memory.event_texts(array[%(id)s::bigint]) as t
+
 -- page --
 -- A page of every agent's events below an id, newest first.
 select id, agent, type, payload, created_at

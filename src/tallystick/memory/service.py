@@ -22,7 +22,8 @@ async def publish(tx: Tx, principal: str, *, agent: str, type: str, payload: Map
     check_name(agent, "an agent's name")
     check_name(type, "an event's type")
     event = await store.publish(tx, principal=principal, agent=agent, type=type, payload=payload)
-    await audit.append(tx, principal=principal, verb="events.publish", subject_kind="event", subject_id=event.id)
+    items = await store.items(tx, event.id)
+    await audit.append(tx, principal=principal, verb="events.publish", subject_kind="event", subject_id=event.id, items=items)
     await work.wake_for_event(tx, type, event.payload, event.as_json())
     return event
 

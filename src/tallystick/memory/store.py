@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from tallystick.audit import Items
 from tallystick.db import Queries, ReadTx, Tx
 from tallystick.kit import dumps
 from tallystick.memory.model import Event
 
 _queries = Queries(__package__)
 _PUBLISH = _queries.bind("publish", Event)
+_DIGEST = _queries.bind("digest", bytes)
 _PAGE = _queries.bind("page", Event)
 _PAGE_OF_AGENT = _queries.bind("page_of_agent", Event)
 _FIRST = _queries.bind("first", Event)
@@ -20,6 +22,10 @@ _FIRST = _queries.bind("first", Event)
 async def publish(tx: Tx, *, principal: str, agent: str, type: str, payload: Mapping[str, Any]) -> Event:
     parameters = {"principal": principal, "agent": agent, "type": type, "payload": dumps(dict(payload)).decode()}
     return await tx.single(_PUBLISH, parameters)
+
+
+async def items(tx: ReadTx, event_id: int) -> Items:
+    return Items("event", [event_id], await tx.single(_DIGEST, {"id": event_id}))
 
 
 async def page(tx: ReadTx, *, agent: str | None, before: int, limit: int) -> list[Event]:

@@ -198,7 +198,7 @@ async def _enqueue(
     tx: Tx, principal: str, times: list[tuple[Schedule, datetime]], broken: dict[int, str]
 ) -> tuple[list[tuple[Schedule, datetime]], list[int]]:
     try:
-        return times, await work.enqueue(tx, principal, [_task(*one) for one in times], recorded=False)
+        return times, await work.enqueue(tx, principal, [_task(*one) for one in times])
     except TallystickError:
         # Refused before anything was stored, so each may be tried by itself.
         pass
@@ -206,7 +206,7 @@ async def _enqueue(
     ids: list[int] = []
     for one in times:
         try:
-            ids += await work.enqueue(tx, principal, [_task(*one)], recorded=False)
+            ids += await work.enqueue(tx, principal, [_task(*one)])
             accepted.append(one)
         except TallystickError as refusal:
             broken[one[0].id] = refusal.code

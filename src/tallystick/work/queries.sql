@@ -1,9 +1,12 @@
 -- enqueue --
 -- Store tasks and put each in its first place; see repeatable/20_enqueue.sql.
-select work.enqueue(%(principal)s::text, %(ids)s::bigint[], %(agents)s::text[], %(types)s::text[], %(payloads)s::text[], %(priorities)s::integer[],
-                    %(max_attempts)s::integer[], %(run_at)s::timestamptz[], %(deadline_at)s::timestamptz[], %(order_keys)s::text[],
-                    %(after_ord)s::integer[], %(after)s::bigint[]) as ids,
-       work.announce(false) as announced
+select e.ids, work.announce(false) as announced, work.task_digests(e.ids) as digests
+  from (select work.enqueue(%(principal)s::text, %(ids)s::bigint[], %(agents)s::text[], %(types)s::text[], %(payloads)s::text[],
+                            %(priorities)s::integer[], %(max_attempts)s::integer[], %(run_at)s::timestamptz[],
+                            %(deadline_at)s::timestamptz[], %(order_keys)s::text[], %(after_ord)s::integer[],
+                            %(after)s::bigint[]) as ids
+        -- Once, and before the tasks are read again.
+        offset 0) e
 
 -- next_ids --
 -- Ids for tasks that are about to be stored.
@@ -353,3 +356,7 @@ select q.agent, q.type, coalesce(y.n, 0) as queued, coalesce(w.n, 0) as waiting,
   left join ended o on o.queue = q.id
   left join retried a on a.queue = q.id
  order by q.agent, q.type
+
+-- outcome_digests --
+-- The salted digests of how tasks ended, one after another.
+select work.outcome_digests(%(ids)s::bigint[]) as digests

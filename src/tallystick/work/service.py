@@ -36,11 +36,10 @@ _FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, recorded: bool = True) -> list[int]:
+async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> list[int]:
     """Store tasks, which are queued or wait for what they are to run after; their ids, in order. Ring `CHANNEL` afterwards.
 
-    A task under a `key` that the principal used before is the first one again, and nothing is stored. `recorded=False` is for a
-    verb that tells of the tasks in an audit event of its own. Refuses with `Invalid` (`name_malformed`, `batch_too_large`,
+    A task under a `key` that the principal used before is the first one again, and nothing is stored. Refuses with `Invalid` (`name_malformed`, `batch_too_large`,
     `priority_out_of_range`, `attempts_out_of_range`, `text_malformed`, `time_malformed`, `key_reused`, `unknown_task` for one
     in `after`).
     """
@@ -50,9 +49,15 @@ async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, recorded:
     for task in tasks:
         _check_new(task)
     ids, fresh = await _stored(tx, principal, tasks)
-    if recorded and fresh:
+    if fresh is not None:
         await audit.append(
-            tx, principal=principal, verb="tasks.enqueue", subject_kind="task", subject_id=fresh[0], detail={"tasks": fresh}
+            tx,
+            principal=principal,
+            verb="tasks.enqueue",
+            subject_kind="task",
+            subject_id=fresh.ids[0],
+            detail={"tasks": len(fresh.ids)},
+            items=fresh,
         )
     return ids
 
@@ -143,7 +148,14 @@ async def complete_from_outside(tx: Tx, task_id: int, principal: str, result: An
     state = "done" if error is None else "failed"
     if await store.report(tx, task_id, state=state, result=result, error=error, worker=principal):
         await audit.append(
-            tx, principal=principal, verb="tasks.report", subject_kind="task", subject_id=task_id, detail={"state": state}
+            tx,
+            principal=principal,
+            verb="tasks.report",
+            subject_kind="task",
+            subject_id=task_id,
+            task_id=task_id,
+            detail={"state": state},
+            items=await store.outcome_items(tx, [task_id]),
         )
         return await get(tx, task_id)
     # Whoever had the task in hand a moment ago has committed by now, so a new statement sees what they did.
@@ -243,12 +255,12 @@ def unknown_task(task_id: int) -> NotFound:
     return NotFound("unknown_task", f"there is no task {task_id}")
 
 
-async def _stored(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> tuple[list[int], list[int]]:
-    """The ids of tasks, and of those among them that are new."""
+async def _stored(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> tuple[list[int], audit.Items | None]:
+    """The ids of tasks, and those among them that are new, if any."""
     if all(task.key is None for task in tasks):
         await _check_after(tx, tasks)
-        ids = await store.enqueue(tx, principal, tasks)
-        return ids, ids
+        stored = await store.enqueue(tx, principal, tasks)
+        return list(stored.ids), stored
     ids = await store.next_ids(tx, len(tasks))
     keyed = [place for place, task in enumerate(tasks) if task.key is not None]
     # The keys of tasks are names of their own: a caller's Idempotency-Key may be the same text.
@@ -262,11 +274,11 @@ async def _stored(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> tuple[lis
             replayed.add(place)
         ids[place] = answer.ref_id
     fresh = [place for place in range(len(tasks)) if place not in replayed]
-    if fresh:
-        new = [tasks[place] for place in fresh]
-        await _check_after(tx, new)
-        await store.enqueue(tx, principal, new, ids=[ids[place] for place in fresh])
-    return ids, [ids[place] for place in fresh]
+    if not fresh:
+        return ids, None
+    new = [tasks[place] for place in fresh]
+    await _check_after(tx, new)
+    return ids, await store.enqueue(tx, principal, new, ids=[ids[place] for place in fresh])
 
 
 async def _check_after(tx: Tx, tasks: Sequence[NewTask]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tallystick.audit import Items
 from tallystick.db import Queries, ReadTx, Tx, bigints, sparse, texts
 from tallystick.kit import dumps
 from tallystick.work.model import (
@@ -34,10 +35,12 @@ class _Enqueued:
 
     ids: list[int]
     announced: bool
+    digests: bytes
 
 
 _queries = Queries(__package__)
 _ENQUEUE = _queries.bind("enqueue", _Enqueued)
+_OUTCOME_DIGESTS = _queries.bind("outcome_digests", bytes)
 _NEXT_IDS = _queries.bind("next_ids", int)
 _UNKNOWN = _queries.bind("unknown", int)
 _CLAIM = _queries.bind("claim", Claimed)
@@ -85,7 +88,7 @@ _DEPTHS = _queries.bind("depths", Depth)
 _NEWEST = 2**63 - 1
 
 
-async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, ids: Sequence[int] | None = None) -> list[int]:
+async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, ids: Sequence[int] | None = None) -> Items:
     after = [(ord, task_id) for ord, task in enumerate(tasks, 1) for task_id in task.after]
     plain = all(task.priority == 0 for task in tasks)
     enqueued = await tx.single(
@@ -107,7 +110,11 @@ async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, ids: Sequ
     )
     if enqueued.announced:
         tx.announced.add(CHANNEL)
-    return enqueued.ids
+    return Items("task", enqueued.ids, enqueued.digests)
+
+
+async def outcome_items(tx: ReadTx, task_ids: Sequence[int]) -> Items:
+    return Items("outcome", task_ids, await tx.single(_OUTCOME_DIGESTS, {"ids": list(task_ids)}))
 
 
 async def unknown(tx: ReadTx, task_ids: Sequence[int]) -> list[int]:

@@ -63,10 +63,10 @@ begin
           from unnest(v_fresh, v_journal, v_reason) as f (place, journal_id, reason);
         perform audit.append(
             p_principal, 'transfers.propose', 'transfer', v_id[v_fresh[1]],
-            (select jsonb_build_object(
-                        'transfers', jsonb_agg(jsonb_build_array(v_id[f.place], case when f.reason is null then 'posted' else 'failed' end)
-                                               order by f.k))
-               from unnest(v_fresh, v_reason) with ordinality as f (place, reason, k)));
+            (select '{"transfers":[' || string_agg(format('["%s","%s"]', v_id[f.place], coalesce(f.reason, 'posted')), ',' order by f.k)
+                    || ']}'
+               from unnest(v_fresh[1:200], v_reason[1:200]) with ordinality as f (place, reason, k)),
+            p_task);
     end if;
 
     return query

@@ -1,4 +1,12 @@
--- The audit trail is written and read, never changed.
+-- The record is written by audit.write alone, sealed by the sealer alone, read by all three, and changed by nobody.
+revoke all on all functions in schema audit from public;
 grant usage on schema audit to tallystick_app, tallystick_auditor, tallystick_sealer;
-grant select on audit.event to tallystick_app, tallystick_auditor, tallystick_sealer;
-grant insert on audit.event to tallystick_app;
+revoke insert on audit.event from tallystick_app;
+grant select on all tables in schema audit to tallystick_app, tallystick_auditor, tallystick_sealer;
+grant execute on function
+    audit.items_root(bytea),
+    audit.write(text[], text[], text[], text[], bigint[], bigint[], text[], bigint[], bigint[], text[], text[], text[], text[], text[],
+                bytea[], text[])
+    to tallystick_app;
+grant insert on audit.leaf, audit.node, audit.checkpoint, audit.origin to tallystick_sealer;
+grant delete on audit.pending to tallystick_sealer;

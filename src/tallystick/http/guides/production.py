@@ -118,7 +118,7 @@ def _row(case: cases.Case) -> list[int | str]:
 
 
 def _audit_row(entry: audit.RecordedEvent) -> list[str]:
-    return [entry.verb, _text(entry.detail), entry.at.isoformat(" ")]
+    return [entry.verb, _text(entry.payload), entry.at.isoformat(" ")]
 
 
 def _text(value: Any) -> str:

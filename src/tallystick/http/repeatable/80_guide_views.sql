@@ -58,8 +58,9 @@ select c.id, c.customer as client_id, c.type as request_type, c.payload, c.statu
  where c.door = 'request';
 
 create view public.agent_audit_log as
-select e.id, e.subject_id as request_id, e.verb as action, e.detail as result, e.at as created_at
+select e.id, e.subject_id as request_id, e.verb as action, coalesce(p.body, e.leaf::jsonb -> 'detail') as result, e.at as created_at
   from audit.event e
+  left join audit.payload p on p.event_id = e.id
  cross join (values (true)) as read_only (so)
  where e.subject_kind = 'case' and e.verb = 'processed';
 

@@ -45,6 +45,8 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_written     bigint[];
+    v_digests     bytea;
     c_max_amount  constant bigint := 1000000000000000;
     c_max_sum     constant bigint := 1000000000000000000;
     n             constant integer := cardinality(p_kind);
@@ -317,6 +319,7 @@ begin
           from unnest(v_id, v_refusal, v_replayed) with ordinality as u (id, refusal, replayed, ord);
         v_refused := true;
     else
+        with written as (
         insert into ledger.journal
                (id, kind, ref_id, actor, on_behalf_of, task_id, approval_id, reverses, hold_id, effective_at, posted_at, meta, digest)
         select u.id, u.kind, u.ref_id, u.actor, u.on_behalf_of, u.task_id, u.approval_id, u.reverses, u.hold_id, u.effective, v_now, u.meta,
@@ -335,7 +338,15 @@ begin
                                              order by s.account_id, s.seq) as entries
                   from unnest(p_entry_journal, p_entry_account, e_seq, p_entry_amount) as s (journal, account_id, seq, amount)
                  where s.seq is not null
-                 group by s.journal) as l on l.journal = u.ord;
+                 group by s.journal) as l on l.journal = u.ord
+        returning id, digest
+        )
+        select array_agg(w.id order by w.id), string_agg(w.digest, ''::bytea order by w.id) into v_written, v_digests from written w;
+        if v_written is not null then
+            perform audit.append(
+                p_actor[1], 'ledger.post', 'journal', v_written[1], format('{"journals":%s}', cardinality(v_written)), p_task_id[1],
+                'journal', v_written, v_digests);
+        end if;
 
         insert into ledger.entry (account_id, seq, journal_id, amount, dr_after, cr_after, posted_at)
         select u.account_id, u.seq, v_id[u.journal], u.amount, u.dr, u.cr, v_now

@@ -76,6 +76,23 @@ begin
 end
 $$;
 
+-- work.tell_ends: one event of the record with the outcomes of tasks that no attempt has ended.
+create or replace function work.tell_ends(p_tasks bigint[], p_by text) returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_ids bigint[];
+begin
+    select array_agg(o.task_id order by o.task_id) into v_ids from work.outcome o where o.task_id = any (p_tasks);
+    if v_ids is not null then
+        perform audit.append(p_by, 'tasks.end', 'task', v_ids[1], format('{"ended":%s}', cardinality(v_ids)),
+                             case when cardinality(v_ids) = 1 then v_ids[1] end, 'outcome', v_ids, work.outcome_digests(v_ids));
+    end if;
+end
+$$;
+
 -- work.announce: wake those who wait for tasks when the caller's transaction commits; whether that will be done.
 --
 -- Of transactions that notify, one commits at a time. So where it is not certain to be needed (p_always), only one of them does, and
@@ -237,6 +254,7 @@ begin
            g.attempts, db.clock()
       from gone g
       left join unnest(v_gone, v_on) as f (task_id, on_task) on f.task_id = g.task_id;
+    perform work.tell_ends(v_ended || v_gone, coalesce(p_by, 'tallystick'));
     delete from work.due d where d.task_id = any (v_ended || v_gone);
     delete from work.dependency d where d.on_task = any (p_done) or d.task_id = any (v_ended || v_gone);
     delete from work.turn t where t.task_id = any (p_left || v_ended || v_gone);
@@ -317,6 +335,7 @@ begin
     if p_waiting then
         select array_agg(w.task_id) into v_wait from work.wait w where w.task_id = any (p_tasks);
     end if;
+    perform work.tell_ends(v_ids, p_by);
     delete from work.due d where d.task_id = any (v_extras);
     v_wait := work.move_on(v_extras, null, v_ids, v_wait, p_state, p_error, p_by);
     return query

@@ -42,6 +42,8 @@ declare
     v_extras bigint[];
     v_done   bigint[];
     v_not    bigint[];
+    v_ended  bigint[];
+    v_items  bytea;
 begin
     v_places := work.lock_runs(p_task, p_fence);
     v_now := db.clock();
@@ -58,21 +60,27 @@ begin
         select g.task_id, o.fence, o.queue, g.state, g.result::jsonb, g.error, p_worker, o.attempts, o.started_at, v_now
           from gone o
           join given g on g.task_id = o.task_id and g.fence = o.fence and g.first
+        returning task_id, sha256(salt || convert_to(work.outcome_text(task_id, fence, state, result, error), 'UTF8')) as digest
     )
     select array_agg(o.task_id is not null order by g.ord),
            array_agg(o.task_id) filter (where o.extras),
            array_agg(o.task_id order by g.ord) filter (where o.task_id is not null and g.state = 'done'),
-           array_agg(o.task_id order by g.ord) filter (where o.task_id is not null and g.state <> 'done')
-      into v_held, v_extras, v_done, v_not
+           array_agg(o.task_id order by g.ord) filter (where o.task_id is not null and g.state <> 'done'),
+           array_agg(w.task_id order by w.task_id) filter (where w.task_id is not null),
+           string_agg(w.digest, '' order by w.task_id)
+      into v_held, v_extras, v_done, v_not, v_ended, v_items
       from given g
-      left join gone o on o.task_id = g.task_id and o.fence = g.fence and g.first;
+      left join gone o on o.task_id = g.task_id and o.fence = g.fence and g.first
+      left join written w on w.task_id = o.task_id;
     perform work.ended(v_extras, v_done, v_not);
-    if v_done is not null or v_not is not null then
+    if v_ended is not null then
+        -- A leaf is small: of a larger call it has the items alone, which are all of them.
         perform audit.append(
             p_worker, 'tasks.finish', 'task', coalesce(v_done[1], v_not[1]),
-            (select jsonb_build_object('tasks', jsonb_agg(jsonb_build_array(u.task_id, u.state) order by u.ord))
+            (select '{"tasks":[' || string_agg(format('["%s","%s"]', u.task_id, u.state), ',' order by u.ord) || ']}'
                from unnest(p_task, p_state, v_held) with ordinality as u (task_id, state, held, ord)
-              where u.held));
+              where u.held and u.ord <= 200),
+            case when cardinality(v_ended) = 1 then v_ended[1] end, 'outcome', v_ended, v_items);
     end if;
     return v_held;
 end

@@ -25,9 +25,11 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    v_now timestamptz;
+    v_now  timestamptz;
+    v_by   text;
+    v_step bigint;
 begin
-    perform 1 from work.run r where r.task_id = p_task and r.fence = p_fence for key share;
+    select r.worker into v_by from work.run r where r.task_id = p_task and r.fence = p_fence for key share;
     if not found then
         return 'lost';
     end if;
@@ -37,7 +39,11 @@ begin
     v_now := db.clock();
     insert into work.step (task_id, name, state, fence, try, kind, input_hash, output, error, detail, started_at, ended_at)
     values (p_task, p_name, p_state, p_fence, p_try, p_kind, p_input_hash, p_output, p_error, p_detail,
-            v_now - make_interval(secs => p_took_ms / 1000.0), v_now);
+            v_now - make_interval(secs => p_took_ms / 1000.0), v_now)
+    returning id into v_step;
+    perform audit.append(
+        v_by, 'tasks.record_step', 'task', p_task, format('{"kind":"%s","state":"%s","try":%s}', p_kind, p_state, p_try), p_task,
+        'step', array[v_step], work.step_digests(array[v_step]), p_name);
     return 'kept';
 end
 $$;
@@ -84,9 +90,10 @@ declare
     v_now  timestamptz;
     v_wake timestamptz;
     v_run  record;
+    v_step bigint;
 begin
     delete from work.run r where r.task_id = p_task and r.fence = p_fence
-    returning r.queue, r.priority, r.attempts, r.crashes, r.extras into v_run;
+    returning r.queue, r.priority, r.attempts, r.crashes, r.extras, r.worker into v_run;
     if not found then
         return false;
     end if;
@@ -97,7 +104,12 @@ begin
     v_wake := coalesce(p_wake_at, v_now + make_interval(secs => p_in_s));
     insert into work.step (task_id, name, state, fence, try, kind, input_hash, detail, started_at, ended_at)
     values (p_task, p_step, 'intent', p_fence, 0, p_kind, p_input_hash, jsonb_build_object('wake_at', v_wake), v_now, v_now)
-        on conflict (task_id, name) where state = 'intent' do nothing;
+        on conflict (task_id, name) where state = 'intent' do nothing
+    returning id into v_step;
+    perform audit.append(
+        v_run.worker, 'tasks.park', 'task', p_task, format('{"for":"%s"}', p_kind), p_task, case when v_step is not null then 'step' end,
+        case when v_step is not null then array[v_step] end,
+        case when v_step is not null then work.step_digests(array[v_step]) end, p_step);
     insert into work.wait (task_id, queue, priority, attempts, crashes, extras, kind, since, wake_at, step, event_type, match_key, match,
                            question)
     values (p_task, v_run.queue, v_run.priority, v_run.attempts - 1, v_run.crashes, v_run.extras, p_kind, v_now, v_wake, p_step,
@@ -116,7 +128,9 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-    v_now constant timestamptz := db.clock();
+    v_now   constant timestamptz := db.clock();
+    v_tasks bigint[];
+    v_steps bigint[];
 begin
     with gone as (
         delete from work.wait w where w.task_id = any (p_tasks)
@@ -134,10 +148,18 @@ begin
                     limit 1
                ) i
          where g.step is not null
+        returning id, task_id
+    ), queued as (
+        insert into work.ready (task_id, queue, priority, attempts, crashes, extras)
+        select g.task_id, g.queue, g.priority, g.attempts, g.crashes, g.extras
+          from gone g
     )
-    insert into work.ready (task_id, queue, priority, attempts, crashes, extras)
-    select g.task_id, g.queue, g.priority, g.attempts, g.crashes, g.extras
-      from gone g;
+    select array_agg(t.task_id order by t.id), array_agg(t.id order by t.id) into v_tasks, v_steps from told t;
+    if v_steps is not null then
+        perform audit.append(
+            'tallystick', 'tasks.go_on', 'task', v_tasks[1], format('{"tasks":%s}', cardinality(v_tasks)),
+            case when cardinality(v_tasks) = 1 then v_tasks[1] end, 'step', v_steps, work.step_digests(v_steps));
+    end if;
 end
 $$;
 

@@ -5,6 +5,8 @@ grant select on all tables in schema work to tallystick_app, tallystick_auditor;
 grant execute on function
     work.enqueue(text, bigint[], text[], text[], text[], integer[], integer[], timestamptz[], timestamptz[], text[], integer[], bigint[]),
     work.claim(text[], text[], text, bigint, bigint, integer),
+    work.task_texts(bigint[]), work.outcome_texts(bigint[]), work.step_texts(bigint[]),
+    work.task_digests(bigint[]), work.outcome_digests(bigint[]), work.step_digests(bigint[]),
     work.claim_lightly(text[], text[], text, bigint, bigint, integer), work.announce(boolean),
     work.claim_these(bigint[], text, integer),
     work.finish(bigint[], bigint[], text[], text[], text[], text),

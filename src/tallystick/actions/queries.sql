@@ -10,7 +10,7 @@ select c.ord, c.state, c.ref_id
 -- Carry out transfers of one principal; see repeatable/50_propose.sql.
 select ord, state, transfer_id, journal_id, reason, stored_at
   from actions.propose_now(
-           %(principal)s::text, %(task_id)s::bigint, %(keys)b::text[], %(hashes)b::bytea[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[],
+           %(principal)s::text, %(task_id)s::bigint, %(request)s::text, %(keys)b::text[], %(hashes)b::bytea[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[],
            %(amounts)b::bigint[], %(assets)b::text[], %(descriptions)b::text[])
 
 -- insert_queued --

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tallystick.actions.model import Transfer
+from tallystick.audit import current_request
 from tallystick.db import Claimed, Queries, ReadTx, Tx, bigints, byteas, sparse, texts
 
 
@@ -68,6 +69,7 @@ async def propose_now(tx: Tx, principal: str, rows: Sequence[NewRow], *, task_id
         {
             "principal": principal,
             "task_id": task_id,
+            "request": current_request(),
             "keys": texts([row.key for row in rows]),
             "hashes": byteas([row.hash for row in rows]),
             "from_accounts": bigints([row.from_account for row in rows]),

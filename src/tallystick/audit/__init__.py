@@ -1,6 +1,28 @@
-"""The record: one event for each call of a verb that changed something, written in the call's own transaction."""
+"""The record: one event for each call of a verb that changed something, written in the call's own transaction, and sealed."""
 
-from tallystick.audit.model import AuditEvent, Items, RecordedEvent
-from tallystick.audit.service import answer_for, append, append_many, latest
+from tallystick.audit.model import AuditEvent, Items, Lag, Origin, RecordedEvent, SignedCheckpoint
+from tallystick.audit.proving import checkpoint, consistency_proof, inclusion_proof, lag, origin, root_at, tile
+from tallystick.audit.sealing import Sealer
+from tallystick.audit.service import answer_for, append, append_many, current_request, latest
 
-__all__ = ["AuditEvent", "Items", "RecordedEvent", "answer_for", "append", "append_many", "latest"]
+__all__ = [
+    "AuditEvent",
+    "Items",
+    "Lag",
+    "Origin",
+    "RecordedEvent",
+    "Sealer",
+    "SignedCheckpoint",
+    "answer_for",
+    "append",
+    "append_many",
+    "checkpoint",
+    "consistency_proof",
+    "current_request",
+    "inclusion_proof",
+    "lag",
+    "latest",
+    "origin",
+    "root_at",
+    "tile",
+]

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """The things that one call changed: their kind and ids, and the SHA-256 digests of what they were made, in the same order."""
+    """The things that one call changed: their kind and ids and, in the same order, the SHA-256 digests of what they are now."""
 
     kind: str
     ids: Sequence[int]
@@ -21,8 +21,8 @@ class Items:
 class AuditEvent:
     """What one call of a verb did: `principal` did `verb` to the thing `subject_id` of `subject_kind`.
 
-    A call that did something to many things is one event, with the things as `items`. `detail` is a JSON object of codes, ids and
-    counts; what may tell of a person is in `payload`, which is kept beside the leaf and may be erased.
+    A call that did something to many things is one event, with the things as `items`. `detail` is a JSON object of codes, ids
+    and counts; what may tell of a person is in `payload`, which is kept beside the leaf and may be erased.
     """
 
     principal: str
@@ -43,7 +43,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedEvent:
-    """An event as it stands in the record. `index` is its place in the tree, once it is sealed; `leaf` the text that is sealed."""
+    """An event as it stands in the record. `index` is its place in the tree, once it is sealed; `leaf` is what is sealed."""
 
     id: int
     at: datetime
@@ -64,3 +64,53 @@ class RecordedEvent:
     refs: list[int] | None
     index: int | None
     leaf: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The name under which checkpoints are signed, and where it was opened after a restore, the last checkpoint before it."""
+
+    n: int
+    name: str
+    opened_at: datetime
+    follows: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCheckpoint:
+    """A checkpoint as it was signed and kept: the signed note says the same as `size` and `root`."""
+
+    size: int
+    origin: int
+    root: bytes
+    note: str
+    signed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far sealing is behind: leaves in the tree, events that are not in it (counted up to a million), the age of the oldest
+    of these in seconds, and the newest checkpoint."""
+
+    size: int
+    pending: int
+    oldest_s: float | None
+    signed: int | None
+    signed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEvent:
+    """An event that is not in the tree yet."""
+
+    event_id: int
+    leaf: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTile:
+    """The hashes of a tile, as far as they stand."""
+
+    level: int
+    n: int
+    hashes: bytes | None

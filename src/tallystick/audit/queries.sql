@@ -17,3 +17,87 @@ select e.id, e.at, e.principal, e.on_behalf_of, e.verb, e.subject_kind, e.subjec
    and (%(verb)s::text is null or e.verb = %(verb)s::text)
  order by e.id desc
  limit 1
+
+-- sealers_turn --
+-- Whether this transaction is the one that seals.
+select pg_try_advisory_xact_lock(7331030) as mine
+
+-- pending --
+-- Events that are not in the tree, those of the oldest calls first.
+select p.event_id, e.leaf
+  from audit.pending p
+  join audit.event e on e.id = p.event_id
+ order by p.event_id
+ limit %(limit)s::bigint
+
+-- size --
+-- How many leaves the tree has.
+select coalesce(max(l.idx) + 1, 0) as size
+  from audit.leaf l
+
+-- add_leaves --
+-- Put events at the end of the tree.
+with gone as (
+    delete from audit.pending p
+     where p.event_id = any (%(event_ids)b::bigint[])
+), stood as (
+    insert into audit.node (level, n, hash)
+    select u.level, u.n, u.hash
+      from unnest(%(levels)s::smallint[], %(ns)s::bigint[], %(nodes)s::bytea[]) as u (level, n, hash)
+)
+insert into audit.leaf (idx, event_id, hash)
+select %(size)s::bigint + u.ord - 1, u.event_id, u.hash
+  from unnest(%(event_ids)b::bigint[], %(hashes)b::bytea[]) with ordinality as u (event_id, hash, ord)
+
+-- tiles --
+-- Hashes of tiles, one after another: of level 0 the leaves', above it those of full subtrees.
+select u.level::integer as level, u.n,
+       case when u.level = 0
+            then (select string_agg(l.hash, ''::bytea order by l.idx)
+                    from audit.leaf l
+                   where l.idx >= u.n * 256 and l.idx < (u.n + 1) * 256)
+            else (select string_agg(o.hash, ''::bytea order by o.n)
+                    from audit.node o
+                   where o.level = u.level and o.n >= u.n * 256 and o.n < (u.n + 1) * 256)
+       end as hashes
+  from unnest(%(levels)s::integer[], %(ns)s::bigint[]) as u (level, n)
+
+-- origin --
+-- The origin that checkpoints are signed under now.
+select o.n, o.name, o.opened_at, o.follows
+  from audit.origin o
+ order by o.n desc
+ limit 1
+
+-- open_origin --
+-- Begin to sign under another name.
+insert into audit.origin (n, name, opened_at, follows)
+values (%(n)s::integer, %(name)s::text, clock_timestamp(), %(follows)s::text)
+
+-- newest_checkpoint --
+-- The last checkpoint that was signed.
+select c.size, c.origin, c.root, c.note, c.signed_at
+  from audit.checkpoint c
+ order by c.size desc
+ limit 1
+
+-- checkpoint_at --
+-- The checkpoint of a size.
+select c.size, c.origin, c.root, c.note, c.signed_at
+  from audit.checkpoint c
+ where c.size = %(size)s::bigint
+
+-- keep_checkpoint --
+-- Keep a checkpoint, the only one of its size for ever.
+insert into audit.checkpoint (size, origin, root, note, signed_at)
+values (%(size)s::bigint, %(origin)s::integer, %(root)s::bytea, %(note)s::text, clock_timestamp())
+
+-- lag --
+-- How far sealing is behind.
+select (select coalesce(max(l.idx) + 1, 0) from audit.leaf l) as size,
+       (select count(*) from (select from audit.pending limit 1000000) p) as pending,
+       (select extract(epoch from clock_timestamp() - e.at)::double precision
+          from audit.event e
+         where e.id = (select min(p.event_id) from audit.pending p)) as oldest_s,
+       (select max(c.size) from audit.checkpoint c) as signed,
+       (select max(c.signed_at) from audit.checkpoint c) as signed_at

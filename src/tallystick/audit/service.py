@@ -16,8 +16,13 @@ _MAX_DETAIL = 16 * 1024
 _REQUEST: ContextVar[tuple[str | None, str | None]] = ContextVar("tallystick.request", default=(None, None))
 
 
+def current_request() -> str | None:
+    """The request, or the requests, that this task of asyncio answers."""
+    return _REQUEST.get()[0]
+
+
 def answer_for(request_id: str | None, trace_id: str | None = None) -> None:
-    """From here on, what this task of asyncio does is done for that request, which its events name."""
+    """From here on, what this task of asyncio does is done for that request, or for those, which its events name."""
     _REQUEST.set((request_id, trace_id))
 
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tallystick.audit.model import AuditEvent, RecordedEvent
-from tallystick.db import Queries, ReadTx, Tx
+from tallystick.audit.model import AuditEvent, Lag, Origin, PendingEvent, RecordedEvent, SignedCheckpoint, StoredTile
+from tallystick.db import Queries, ReadTx, Tx, bigints, byteas
 from tallystick.kit import dumps
 
 _queries = Queries(__package__)
 _APPEND = _queries.bind("append", list[int])
 _LATEST = _queries.bind("latest", RecordedEvent)
+_SEALERS_TURN = _queries.bind("sealers_turn", bool)
+_PENDING = _queries.bind("pending", PendingEvent)
+_SIZE = _queries.bind("size", int)
+_ADD_LEAVES = _queries.command("add_leaves")
+_TILES = _queries.bind("tiles", StoredTile)
+_ORIGIN = _queries.bind("origin", Origin)
+_OPEN_ORIGIN = _queries.command("open_origin")
+_NEWEST_CHECKPOINT = _queries.bind("newest_checkpoint", SignedCheckpoint)
+_CHECKPOINT_AT = _queries.bind("checkpoint_at", SignedCheckpoint)
+_KEEP_CHECKPOINT = _queries.command("keep_checkpoint")
+_LAG = _queries.bind("lag", Lag)
 
 
 async def append(tx: Tx, events: Sequence[AuditEvent]) -> list[int]:
@@ -39,3 +50,60 @@ async def append(tx: Tx, events: Sequence[AuditEvent]) -> list[int]:
 
 async def latest(tx: ReadTx, *, subject_kind: str, subject_id: int, verb: str | None) -> RecordedEvent | None:
     return await tx.one(_LATEST, {"subject_kind": subject_kind, "subject_id": subject_id, "verb": verb})
+
+
+async def sealers_turn(tx: Tx) -> bool:
+    return await tx.single(_SEALERS_TURN)
+
+
+async def pending(tx: ReadTx, *, limit: int) -> list[PendingEvent]:
+    return await tx.all(_PENDING, {"limit": limit})
+
+
+async def size(tx: ReadTx) -> int:
+    return await tx.single(_SIZE)
+
+
+async def add_leaves(
+    tx: Tx, *, size: int, event_ids: Sequence[int], hashes: Sequence[bytes], nodes: Sequence[tuple[int, int, bytes]]
+) -> None:
+    await tx.run(
+        _ADD_LEAVES,
+        {
+            "size": size,
+            "event_ids": bigints(event_ids),
+            "hashes": byteas(hashes),
+            "levels": [level for level, _, _ in nodes],
+            "ns": [n for _, n, _ in nodes],
+            "nodes": [node for _, _, node in nodes],
+        },
+    )
+
+
+async def tiles(tx: ReadTx, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    found = await tx.all(_TILES, {"levels": [level for level, _ in wanted], "ns": [n for _, n in wanted]})
+    return {(tile.level, tile.n): tile.hashes or b"" for tile in found}
+
+
+async def origin(tx: ReadTx) -> Origin | None:
+    return await tx.one(_ORIGIN)
+
+
+async def open_origin(tx: Tx, *, n: int, name: str, follows: str | None) -> None:
+    await tx.run(_OPEN_ORIGIN, {"n": n, "name": name, "follows": follows})
+
+
+async def newest_checkpoint(tx: ReadTx) -> SignedCheckpoint | None:
+    return await tx.one(_NEWEST_CHECKPOINT)
+
+
+async def checkpoint_at(tx: ReadTx, size: int) -> SignedCheckpoint | None:
+    return await tx.one(_CHECKPOINT_AT, {"size": size})
+
+
+async def keep_checkpoint(tx: Tx, *, size: int, origin: int, root: bytes, note: str) -> None:
+    await tx.run(_KEEP_CHECKPOINT, {"size": size, "origin": origin, "root": root, "note": note})
+
+
+async def lag(tx: ReadTx) -> Lag:
+    return await tx.single(_LAG)

@@ -107,7 +107,13 @@ async def page(
 
 async def _opened(tx: Tx, principal: str, case: Case) -> Case:
     detail = {"door": case.door, "type": case.type}
-    await audit.append(tx, principal=principal, verb="cases.open", subject_kind="case", subject_id=case.id, detail=detail,
+    await audit.append(
+        tx,
+        principal=principal,
+        verb="cases.open",
+        subject_kind="case",
+        subject_id=case.id,
+        detail=detail,
         items=await store.items(tx, case.id),
     )
     return case

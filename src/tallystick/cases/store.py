@@ -46,9 +46,9 @@ async def open_case(
     )
 
 
-
 async def items(tx: ReadTx, case_id: int) -> Items:
     return Items("case", [case_id], await tx.single(_DIGEST, {"id": case_id}))
+
 
 async def get(tx: ReadTx, case_id: int, door: Door | None) -> Case | None:
     return await tx.one(_GET, {"case_id": case_id, "door": door})

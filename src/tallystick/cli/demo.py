@@ -18,6 +18,7 @@ from tallystick.cli.demo_bank import Loaded, load
 from tallystick.cli.listening import address, bound, check_loopback, serve_until, server_for, stopped_by_signals
 from tallystick.cli.options import Data, Host, Port
 from tallystick.cli.runtime import Urls, console, log_to_stderr, opened, prepare, refusals_as_lines, server, settings_for
+from tallystick.cli.sealing import sealing
 from tallystick.db import DatabaseSettings
 from tallystick.kit import Invalid
 from tallystick.worker import Worker
@@ -31,7 +32,7 @@ def demo(
         bool, typer.Option("--fresh", help="Begin with an empty database: what is in the data folder is deleted.")
     ] = False,
 ) -> None:
-    """Run everything: PostgreSQL, migrations, a small generated bank, the API and the workers. Ctrl-C stops all of it.
+    """Run everything: PostgreSQL, migrations, a small generated bank, the API, workers and the sealer. Ctrl-C stops all of it.
 
     Listens on loopback only and asks for no key.
     """
@@ -52,7 +53,7 @@ def demo(
 async def _run(urls: Urls, settings: DatabaseSettings, listener: socket.socket, started: float) -> None:
     stop = asyncio.Event()
     with stopped_by_signals(stop):
-        async with opened(urls, settings) as database:
+        async with opened(urls, settings) as database, sealing(urls, settings):
             loaded = await load(database)
             app = http.create_app(http.HttpSettings(open=True), database)
             working = asyncio.create_task(Worker(database, agents.built_in()).run(stop), name="worker")

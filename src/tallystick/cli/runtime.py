@@ -30,10 +30,11 @@ errors = _Console(stderr=True, highlight=False, emoji=False)
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Where the database is: the application's login, and the owner's. `embedded` is the server that runs for us, if any."""
+    """Where the database is: the logins of the application, the owner and the sealer. `embedded` runs for us, if any does."""
 
     application: str
     owner: str
+    sealer: str
     embedded: EmbeddedServer | None
 
 
@@ -46,10 +47,11 @@ def settings_for(data: Path | None) -> DatabaseSettings:
 def server(settings: DatabaseSettings) -> Iterator[Urls]:
     """The database of the settings: `DATABASE_URL`, or the embedded server, which runs while we are in here."""
     if settings.database_url is not None:
-        yield Urls(settings.database_url, settings.owner_url or settings.database_url, None)
+        owner = settings.owner_url or settings.database_url
+        yield Urls(settings.database_url, owner, settings.sealer_url or owner, None)
         return
     with EmbeddedServer(settings.data) as embedded:
-        yield Urls(embedded.url_as("tallystick_app"), embedded.url, embedded)
+        yield Urls(embedded.url_as("tallystick_app"), embedded.url, embedded.url_as("tallystick_sealer"), embedded)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from tallystick.cli.runtime import (
     server,
     settings_for,
 )
+from tallystick.cli.sealing import sealing
 from tallystick.db import Database, DatabaseSettings
 
 
@@ -47,7 +48,7 @@ def serve(
 async def _run(urls: Urls, settings: DatabaseSettings, http_settings: http.HttpSettings, listener: socket.socket) -> None:
     stop = asyncio.Event()
     with stopped_by_signals(stop):
-        async with opened(urls, settings) as database:
+        async with opened(urls, settings) as database, sealing(urls, settings):
             await _warn_without_keys(database, http_settings)
             console.print(f"Tallystick serves on {address(listener)}")
             await serve_until(stop, server_for(http.create_app(http_settings, database)), listener)

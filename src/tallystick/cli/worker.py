@@ -15,6 +15,7 @@ from tallystick import client, sdk
 from tallystick.cli.listening import stopped_by_signals
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import Urls, console, log_to_stderr, opened, prepare, refusals_as_lines, server, settings_for
+from tallystick.cli.sealing import sealing
 from tallystick.db import DatabaseSettings
 from tallystick.kit import Invalid
 from tallystick.worker import Worker, load, run_agents
@@ -94,7 +95,7 @@ def _names(loaded: Sequence[sdk.Agent]) -> str:
 async def _run(urls: Urls, settings: DatabaseSettings, loaded: Sequence[sdk.Agent], how: _How) -> None:
     stop = asyncio.Event()
     with stopped_by_signals(stop):
-        async with opened(urls, settings) as database:
+        async with opened(urls, settings) as database, sealing(urls, settings):
             if not loaded:
                 console.print("the worker runs; Ctrl-C stops it")
                 await Worker(database, built_in_agents.built_in(), name=how.name).run(stop)

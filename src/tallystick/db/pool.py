@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import RowMaker, class_row, scalar_row
@@ -18,6 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from tallystick.db.errors import RETRYABLE, translated
 from tallystick.db.queries import Query
+from tallystick.db.roles import APP
 from tallystick.db.settings import DatabaseSettings
 from tallystick.kit import dumps, loads_stored
 
@@ -126,10 +128,11 @@ class Connected:
 
 
 class Database:
-    """A process's connections: one pool, bounded waits, the application's role on every connection."""
+    """A process's connections: one pool, bounded waits, one role on every connection: the application's, or that of `role`."""
 
-    def __init__(self, url: str, settings: DatabaseSettings | None = None) -> None:
+    def __init__(self, url: str, settings: DatabaseSettings | None = None, *, role: str = APP) -> None:
         self.url = url
+        self._role = role
         self._settings = settings or DatabaseSettings()
         self._pool = AsyncConnectionPool(
             url,
@@ -246,7 +249,7 @@ class Database:
 
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         # Least privilege even where the login could do more: in a small set-up it may be the owner.
-        await connection.execute(b"set role tallystick_app")
+        await connection.execute(sql.SQL("set role {}").format(sql.Identifier(self._role)))
 
 
 def watched(url: str) -> dict[str, Any]:

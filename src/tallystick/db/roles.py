@@ -28,7 +28,7 @@ def bootstrap(connection: psycopg.Connection[Any], application_url: str | None) 
     for role, login in _ROLES.items():
         _create(connection, role, login)
     login_role = _current_login(connection)
-    for role, member in ((OWNER, MIGRATOR), (OWNER, login_role), (APP, login_role)):
+    for role, member in ((OWNER, MIGRATOR), (OWNER, login_role), (APP, login_role), (SEALER, login_role)):
         _grant(connection, role, member)
     user = conninfo_to_dict(application_url).get("user") if application_url else None
     if user and str(user) != login_role:

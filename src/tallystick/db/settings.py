@@ -12,8 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class DatabaseSettings(BaseSettings):
-    """`DATABASE_URL` is the application's login, `TALLYSTICK_OWNER_URL` migrates; the second falls back to the first.
+    """`DATABASE_URL` is the application's login, `TALLYSTICK_OWNER_URL` migrates, `TALLYSTICK_SEALER_URL` seals the record.
 
+    Each falls back to the one before it. The record's signing keys are in `signing_keys`, or else in the data folder.
     No `DATABASE_URL` means the embedded server under `data`. Times are in seconds or milliseconds as their names say.
     """
 
@@ -21,6 +22,8 @@ class DatabaseSettings(BaseSettings):
 
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
     owner_url: str | None = None
+    sealer_url: str | None = None
+    signing_keys: Path | None = None
     data: Path = Field(default_factory=lambda: platformdirs.user_data_path("tallystick"))
     pool_max_size: int = Field(default=10, ge=1, le=200)
     pool_wait_s: float = Field(default=5.0, gt=0, le=60)
@@ -28,7 +31,7 @@ class DatabaseSettings(BaseSettings):
     lock_timeout_ms: int = Field(default=5_000, ge=10, le=60_000)
     idle_in_transaction_timeout_ms: int = Field(default=10_000, ge=100, le=600_000)
 
-    @field_validator("database_url", "owner_url")
+    @field_validator("database_url", "owner_url", "sealer_url")
     @classmethod
     def _plain_scheme(cls, url: str | None) -> str | None:
         # The guides write the URL as SQLAlchemy does; libpq does not know the driver's name in it.

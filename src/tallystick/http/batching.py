@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from tallystick import audit
 from tallystick.db import Database, Tx
 from tallystick.kit import TallystickError, Unavailable, end
 
@@ -34,6 +35,7 @@ class _Waiting(Generic[Item, Answer]):
     key: str | None
     item: Item
     answer: asyncio.Future[Answer]
+    request: str | None
 
 
 class Batcher(Generic[Item, Answer]):
@@ -71,7 +73,7 @@ class Batcher(Generic[Item, Answer]):
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("overloaded", "too many requests of this kind are waiting; try again")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(principal, key, item, answer))
+        self._waiting.append(_Waiting(principal, key, item, answer, audit.current_request()))
         self._arrived.set()
         return await answer
 
@@ -167,6 +169,7 @@ class Batcher(Generic[Item, Answer]):
                 self._tell(part, answers)
 
     async def _work(self, tx: Tx, batch: Sequence[_Waiting[Item, Answer]]) -> Sequence[Answer | TallystickError]:
+        audit.answer_for(" ".join(waiting.request for waiting in batch if waiting.request) or None)
         return await self._carry_out(tx, batch[0].principal, [waiting.item for waiting in batch])
 
     def _tell(self, batch: Sequence[_Waiting[Item, Answer]], answers: Sequence[Answer | TallystickError]) -> None:

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tallystick import audit
 from tallystick.http.deadlines import Deadlines
 from tallystick.http.problems import REQUEST_ID, problem
 
@@ -26,6 +27,8 @@ LARGER = dict.fromkeys(("/v1/journals/batch", "/v1/holds/batch", "/v1/tasks/batc
 _log = logging.getLogger(__name__)
 _ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type"})
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# W3C Trace Context: version, trace, parent, flags. A trace of zeros is none.
+_TRACE = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Envelope:
@@ -44,7 +47,8 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, announced, repeated = _read_headers(scope)
+        request_id, trace_id, announced, repeated = _read_headers(scope)
+        audit.answer_for(request_id, trace_id)
         max_body_bytes = max(self._max_body_bytes, LARGER.get(scope["path"], 0))
         scope[REQUEST_ID] = request_id
         started = False
@@ -92,10 +96,11 @@ def _too_large(request_id: str, max_bytes: int) -> Response:
     return problem(413, "body_too_large", detail, request_id=request_id, headers={"Connection": "close"})
 
 
-def _read_headers(scope: Scope) -> tuple[str, int, str]:
-    """The caller's request id, or a new one; the announced length of the body, 0 where there is none; and the name of a header
-    that must not be sent twice and was, as readers differ in which one they take."""
+def _read_headers(scope: Scope) -> tuple[str, str | None, int, str]:
+    """The caller's request id, or a new one; the trace it is part of, if any; the announced length of the body, 0 where there
+    is none; and the name of a header that must not be sent twice and was, as readers differ in which one they take."""
     request_id = ""
+    trace_id = None
     announced = 0
     seen: set[bytes] = set()
     repeated = ""
@@ -107,7 +112,9 @@ def _read_headers(scope: Scope) -> tuple[str, int, str]:
             request_id = value.decode("ascii")
         elif name == b"content-length" and value.isdigit() and len(value) < 20:
             announced = int(value)
-    return request_id or f"{random.getrandbits(64):016x}", announced, repeated
+        elif name == b"traceparent" and (found := _TRACE.fullmatch(value)):
+            trace_id = found[1].decode("ascii")
+    return request_id or f"{random.getrandbits(64):016x}", trace_id, announced, repeated
 
 
 def _with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

@@ -39,9 +39,9 @@ _LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> list[int]:
     """Store tasks, which are queued or wait for what they are to run after; their ids, in order. Ring `CHANNEL` afterwards.
 
-    A task under a `key` that the principal used before is the first one again, and nothing is stored. Refuses with `Invalid` (`name_malformed`, `batch_too_large`,
-    `priority_out_of_range`, `attempts_out_of_range`, `text_malformed`, `time_malformed`, `key_reused`, `unknown_task` for one
-    in `after`).
+    A task under a `key` that the principal used before is the first one again, and nothing is stored. Refuses with `Invalid`
+    (`name_malformed`, `batch_too_large`, `priority_out_of_range`, `attempts_out_of_range`, `text_malformed`, `time_malformed`,
+    `key_reused`, `unknown_task` for one in `after`).
     """
     if not tasks:
         return []

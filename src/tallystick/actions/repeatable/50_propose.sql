@@ -1,15 +1,17 @@
 -- actions.propose_now: carry out transfers of one principal: keys, postings, the transfers themselves and the audit event, in
 -- one call, so that a batch costs one round trip.
 --
--- p_task is the task under which they are proposed, or null. The arrays run in parallel, one element a transfer; accounts exist and hold p_asset, amounts are in minor units. The answer
+-- p_task is the task under which they are proposed, or null; p_request the requests that ask for them. The arrays run in parallel, one element a transfer; accounts exist and hold p_asset, amounts are in minor units. The answer
 -- has one row an element, in order: state as db.claim says (fresh, replay, reused), and for a fresh one what became of it:
 -- its journal, or the refusal of the business.
 --
 -- Locks, in the order of the house: those of db.claim, and after them those of ledger.post.
 drop function if exists actions.propose_now(text, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]);
+drop function if exists actions.propose_now(text, bigint, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]);
 create or replace function actions.propose_now(
     p_principal   text,
     p_task        bigint,
+    p_request     text,
     p_key         text[],
     p_hash        bytea[],
     p_from        bigint[],
@@ -66,7 +68,7 @@ begin
             (select '{"transfers":[' || string_agg(format('["%s","%s"]', v_id[f.place], coalesce(f.reason, 'posted')), ',' order by f.k)
                     || ']}'
                from unnest(v_fresh[1:200], v_reason[1:200]) with ordinality as f (place, reason, k)),
-            p_task);
+            p_task, p_request => p_request);
     end if;
 
     return query
@@ -76,5 +78,5 @@ begin
      order by u.ord;
 end
 $$;
-revoke all on function actions.propose_now(text, bigint, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]) from public;
-grant execute on function actions.propose_now(text, bigint, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]) to tallystick_app;
+revoke all on function actions.propose_now(text, bigint, text, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]) from public;
+grant execute on function actions.propose_now(text, bigint, text, text[], bytea[], bigint[], bigint[], bigint[], text[], text[]) to tallystick_app;

@@ -93,13 +93,13 @@ drop function if exists audit.append(text, text, text, bigint, jsonb);
 create or replace function audit.append(
     p_principal text, p_verb text, p_kind text, p_subject bigint, p_detail text, p_task bigint default null,
     p_items_kind text default null, p_refs bigint[] default null, p_items bytea default null,
-    p_step text default null
+    p_step text default null, p_request text default null
 ) returns bigint
 language sql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
     select (audit.write(array[p_principal], array[null::text], array[p_verb], array[p_kind], array[p_subject], array[p_task], array[p_step],
-                        array[null::bigint], array[null::bigint], array[null::text], array[null::text], array[p_detail],
+                        array[null::bigint], array[null::bigint], array[p_request], array[null::text], array[p_detail],
                         array[p_items_kind], array[p_refs::text], array[p_items], array[null::text]))[1];
 $$;

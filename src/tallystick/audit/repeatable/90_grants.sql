@@ -7,6 +7,6 @@ grant execute on function
     audit.items_root(bytea),
     audit.write(text[], text[], text[], text[], bigint[], bigint[], text[], bigint[], bigint[], text[], text[], text[], text[], text[],
                 bytea[], text[])
-    to tallystick_app;
+    to tallystick_app, tallystick_sealer;
 grant insert on audit.leaf, audit.node, audit.checkpoint, audit.origin to tallystick_sealer;
 grant delete on audit.pending to tallystick_sealer;

@@ -27,7 +27,8 @@ alter table audit.event
     drop column detail,
     add constraint leaf_is_bounded check (octet_length(leaf) < 65536),
     add constraint step_is_bounded check (length(step) between 1 and 200),
-    add constraint request_id_is_bounded check (length(request_id) between 1 and 200),
+    -- Requests that were gathered into one transaction are all named.
+    add constraint request_id_is_bounded check (length(request_id) between 1 and 16000),
     add constraint trace_id_is_32_hex_digits check (trace_id ~ '^[0-9a-f]{32}$'),
     add constraint items_have_a_kind check (length(items_kind) between 1 and 50),
     add constraint each_item_has_a_ref check (

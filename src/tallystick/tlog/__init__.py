@@ -6,6 +6,7 @@ Pure but for the key files and the verifier's reading; the standard library and 
 from tallystick.tlog.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
 from tallystick.tlog.keys import KeyFolder
 from tallystick.tlog.notes import Note, NoteError, Signature, SigningKey, VerifierKey, parse_keys, sign_note
+from tallystick.tlog.offline import Finding, Progress, Row, Sealed, Verified, Visit, sent_id, verify_export
 from tallystick.tlog.tiles import MAX_ENTRY_BYTES, Tile, read_entries, tiles_of, write_entries
 from tallystick.tlog.tree import (
     EMPTY_ROOT,
@@ -37,15 +38,21 @@ __all__ = [
     "MAX_ENTRY_BYTES",
     "TILE_WIDTH",
     "Checkpoint",
+    "Finding",
     "Frontier",
     "KeyFolder",
     "Note",
     "NoteError",
+    "Progress",
     "ReadTile",
+    "Row",
+    "Sealed",
     "Signature",
     "SigningKey",
     "Tile",
+    "Verified",
     "VerifierKey",
+    "Visit",
     "check_consistency",
     "check_inclusion",
     "consistency_proof",
@@ -63,10 +70,12 @@ __all__ = [
     "range_tiles",
     "read_entries",
     "root",
+    "sent_id",
     "sign_checkpoint",
     "sign_note",
     "subtrees",
     "tiles_of",
     "tree_root",
+    "verify_export",
     "write_entries",
 ]

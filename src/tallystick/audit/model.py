@@ -72,7 +72,6 @@ class Origin:
 
     n: int
     name: str
-    opened_at: datetime
     follows: str | None
 
 
@@ -84,19 +83,17 @@ class SignedCheckpoint:
     origin: int
     root: bytes
     note: str
-    signed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
     """How far sealing is behind: leaves in the tree, events that are not in it (counted up to a million), the age of the oldest
-    of these in seconds, and the newest checkpoint."""
+    of these in seconds, and the size that was signed last."""
 
     size: int
     pending: int
     oldest_s: float | None
     signed: int | None
-    signed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +111,39 @@ class StoredTile:
     level: int
     n: int
     hashes: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRow:
+    """What an item of an event is a digest of: SHA-256 of `salt` and `text`, or of `sent`; or nothing, as an event erased it."""
+
+    id: int
+    salt: bytes | None
+    text: str | None
+    sent: bytes | None
+    erased_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedEvent:
+    """An event in its place in the tree, with its items and its payload, if any."""
+
+    index: int
+    hash: bytes
+    id: int
+    leaf: str
+    items_kind: str | None
+    refs: list[int] | None
+    items: bytes | None
+    has_payload: bool
+    salt: bytes | None
+    text: str | None
+    erased_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRange:
+    """Indexes from `first` to `last`; both are `None` where there are none."""
+
+    first: int | None
+    last: int | None

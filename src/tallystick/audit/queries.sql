@@ -64,33 +64,33 @@ select u.level::integer as level, u.n,
 
 -- origin --
 -- The origin that checkpoints are signed under now.
-select o.n, o.name, o.opened_at, o.follows
+select o.n, o.name, o.follows
   from audit.origin o
  order by o.n desc
  limit 1
 
 -- open_origin --
 -- Begin to sign under another name.
-insert into audit.origin (n, name, opened_at, follows)
-values (%(n)s::integer, %(name)s::text, clock_timestamp(), %(follows)s::text)
+insert into audit.origin (n, name, follows)
+values (%(n)s::integer, %(name)s::text, %(follows)s::text)
 
 -- newest_checkpoint --
 -- The last checkpoint that was signed.
-select c.size, c.origin, c.root, c.note, c.signed_at
+select c.size, c.origin, c.root, c.note
   from audit.checkpoint c
  order by c.size desc
  limit 1
 
 -- checkpoint_at --
 -- The checkpoint of a size.
-select c.size, c.origin, c.root, c.note, c.signed_at
+select c.size, c.origin, c.root, c.note
   from audit.checkpoint c
  where c.size = %(size)s::bigint
 
 -- keep_checkpoint --
 -- Keep a checkpoint, the only one of its size for ever.
-insert into audit.checkpoint (size, origin, root, note, signed_at)
-values (%(size)s::bigint, %(origin)s::integer, %(root)s::bytea, %(note)s::text, clock_timestamp())
+insert into audit.checkpoint (size, origin, root, note)
+values (%(size)s::bigint, %(origin)s::integer, %(root)s::bytea, %(note)s::text)
 
 -- lag --
 -- How far sealing is behind.
@@ -99,5 +99,83 @@ select (select coalesce(max(l.idx) + 1, 0) from audit.leaf l) as size,
        (select extract(epoch from clock_timestamp() - e.at)::double precision
           from audit.event e
          where e.id = (select min(p.event_id) from audit.pending p)) as oldest_s,
-       (select max(c.size) from audit.checkpoint c) as signed,
-       (select max(c.signed_at) from audit.checkpoint c) as signed_at
+       (select max(c.size) from audit.checkpoint c) as signed
+
+-- sealed --
+-- Events of a range of indexes as they were sealed, with what lies beside them.
+select l.idx as index, l.hash, e.id, e.leaf, e.items_kind, e.refs, e.items, p.event_id is not null as has_payload, p.salt,
+       p.body::text as text, p.erased_by
+  from audit.leaf l
+  join audit.event e on e.id = l.event_id
+  left join audit.payload p on p.event_id = e.id
+ where l.idx >= %(first)s::bigint and l.idx <= %(last)s::bigint
+ order by l.idx
+
+-- indexes_of --
+-- The places of events in the tree.
+select l.idx as index
+  from audit.leaf l
+ where l.event_id = any (%(event_ids)s::bigint[])
+ order by l.idx
+
+-- range_of --
+-- The first and the last index among the events of a time, as far as the tree has them.
+select min(l.idx) as first, max(l.idx) as last
+  from audit.event e
+  join audit.leaf l on l.event_id = e.id
+ where e.at >= %(since)s::timestamptz and e.at < %(until)s::timestamptz and l.idx < %(size)s::bigint
+
+-- signed_sizes --
+-- Sizes that were signed before a leaf, newest first.
+select c.size
+  from audit.checkpoint c
+ where c.size <= %(before)s::bigint
+ order by c.size desc
+ limit %(limit)s::bigint
+
+-- origins --
+-- All origins there were, the first one first.
+select o.n, o.name, o.follows
+  from audit.origin o
+ order by o.n
+
+-- checkpoints --
+-- Checkpoints of a range of sizes.
+select c.size, c.origin, c.root, c.note
+  from audit.checkpoint c
+ where c.size >= %(first)s::bigint and c.size <= %(last)s::bigint
+ order by c.size
+
+-- nodes --
+-- Roots of full subtrees that end in a range of leaves.
+select o.level::integer as level, o.n, o.hash
+  from audit.node o
+ where ((o.n + 1)::numeric * power(256::numeric, o.level)) between %(first)s::bigint and %(last)s::bigint
+ order by o.level, o.n
+
+-- columns --
+-- Events in id order, as they are looked up and as they are sealed.
+select e.id, e.at, e.principal, e.on_behalf_of, e.verb, e.subject_kind, e.subject_id, e.task_id, e.step, e.decision_id, e.approval_id,
+       e.request_id, e.trace_id, e.items_kind, e.refs, e.items, e.leaf, l.idx as index,
+       exists (select from audit.pending p where p.event_id = e.id) as is_pending
+  from audit.event e
+  left join audit.leaf l on l.event_id = e.id
+ where e.id > %(after)s::bigint
+ order by e.id
+ limit %(limit)s::bigint
+
+-- strays --
+-- Rows of the record that belong to no event.
+select 'audit.leaf' as relation, l.idx as id
+  from audit.leaf l
+ where not exists (select from audit.event e where e.id = l.event_id)
+union all
+select 'audit.pending', p.event_id
+  from audit.pending p
+ where not exists (select from audit.event e where e.id = p.event_id)
+    or exists (select from audit.leaf l where l.event_id = p.event_id)
+union all
+select 'audit.payload', p.event_id
+  from audit.payload p
+ where not exists (select from audit.event e where e.id = p.event_id)
+ limit 1000

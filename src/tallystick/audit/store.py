@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from tallystick.audit.model import AuditEvent, Lag, Origin, PendingEvent, RecordedEvent, SignedCheckpoint, StoredTile
+from tallystick.audit.model import (
+    AuditEvent,
+    IndexRange,
+    Lag,
+    Origin,
+    PendingEvent,
+    RecordedEvent,
+    SealedEvent,
+    SignedCheckpoint,
+    StoredTile,
+)
 from tallystick.db import Queries, ReadTx, Tx, bigints, byteas
 from tallystick.kit import dumps
 
@@ -22,6 +33,10 @@ _NEWEST_CHECKPOINT = _queries.bind("newest_checkpoint", SignedCheckpoint)
 _CHECKPOINT_AT = _queries.bind("checkpoint_at", SignedCheckpoint)
 _KEEP_CHECKPOINT = _queries.command("keep_checkpoint")
 _LAG = _queries.bind("lag", Lag)
+_SEALED = _queries.bind("sealed", SealedEvent)
+_INDEXES_OF = _queries.bind("indexes_of", int)
+_RANGE_OF = _queries.bind("range_of", IndexRange)
+_SIGNED_SIZES = _queries.bind("signed_sizes", int)
 
 
 async def append(tx: Tx, events: Sequence[AuditEvent]) -> list[int]:
@@ -107,3 +122,19 @@ async def keep_checkpoint(tx: Tx, *, size: int, origin: int, root: bytes, note: 
 
 async def lag(tx: ReadTx) -> Lag:
     return await tx.single(_LAG)
+
+
+async def sealed(tx: ReadTx, first: int, last: int) -> list[SealedEvent]:
+    return await tx.all(_SEALED, {"first": first, "last": last})
+
+
+async def indexes_of(tx: ReadTx, event_ids: Sequence[int]) -> list[int]:
+    return await tx.all(_INDEXES_OF, {"event_ids": list(event_ids)})
+
+
+async def range_of(tx: ReadTx, *, since: datetime, until: datetime, size: int) -> IndexRange:
+    return await tx.single(_RANGE_OF, {"since": since, "until": until, "size": size})
+
+
+async def signed_sizes(tx: ReadTx, *, before: int, limit: int) -> list[int]:
+    return await tx.all(_SIGNED_SIZES, {"before": before, "limit": limit})

@@ -1,6 +1,7 @@
 """Cases: pieces of banking business of a customer, that come in by two doors and have a lifecycle."""
 
 from tallystick.cases.model import EVENT_STATUSES, Case
+from tallystick.cases.recorded import RECORDED
 from tallystick.cases.service import (
     get,
     lock,
@@ -14,6 +15,7 @@ from tallystick.cases.service import (
 
 __all__ = [
     "EVENT_STATUSES",
+    "RECORDED",
     "Case",
     "get",
     "lock",

@@ -86,6 +86,7 @@ from tallystick.ledger.named import (
     read_journals,
     read_reversal,
 )
+from tallystick.ledger.recorded import RECORDED
 from tallystick.ledger.service import (
     account,
     account_changes,
@@ -111,6 +112,7 @@ from tallystick.ledger.verifying import BY_ACCOUNT, Finding, Progress, Reference
 
 __all__ = [
     "BY_ACCOUNT",
+    "RECORDED",
     "Account",
     "AccountChange",
     "AccountRef",

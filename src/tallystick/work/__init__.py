@@ -45,6 +45,7 @@ from tallystick.work.model import (
 )
 from tallystick.work.outside import Policy, held_by_others, lines_of_step, policy, prolong, steps_page, worker_name
 from tallystick.work.people import answer, brakes, cancel, configure, limit, pause, put_back, questions, resume
+from tallystick.work.recorded import RECORDED
 from tallystick.work.service import (
     MAX_LEASE_S,
     attempts,
@@ -68,6 +69,7 @@ __all__ = [
     "CHANNEL",
     "MAX_ATTEMPTS",
     "MAX_LEASE_S",
+    "RECORDED",
     "STATUSES",
     "Attempt",
     "Became",

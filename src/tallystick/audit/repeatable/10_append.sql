@@ -60,7 +60,8 @@ begin
                       '"detail":', coalesce(g.detail, '{}'), ',',
                       '"event":"', g.id, '",',
                       '"for":' || to_json(g.behalf) || ',',
-                      '"items":{"count":' || cardinality(g.things) || ',"kind":' || to_json(g.items_kind) || ',"root":"'
+                      '"items":{"count":' || cardinality(g.things) || ',"kind":' || to_json(g.items_kind) || ',"refs":"'
+                          || encode(sha256(convert_to(array_to_string(g.things, ','), 'UTF8')), 'hex') || '","root":"'
                           || encode(audit.items_root(g.items), 'hex') || '"},',
                       '"payload":"' || encode(sha256(g.salt || convert_to(g.payload::jsonb::text, 'UTF8')), 'hex') || '",',
                       '"principal":', to_json(g.principal), ',',

@@ -86,7 +86,6 @@ create table audit.node (
 create table audit.origin (
     n          integer      primary key,
     name       text         not null unique,
-    opened_at  timestamptz  not null,
     follows    text,
     constraint n_is_counted_from_one check (n >= 1),
     constraint name_is_bounded check (length(name) between 1 and 200 and name !~ '[\s+]'),
@@ -99,7 +98,6 @@ create table audit.checkpoint (
     origin     integer      not null references audit.origin,
     root       bytea        not null,
     note       text         not null,
-    signed_at  timestamptz  not null,
     constraint size_is_positive check (size > 0),
     constraint root_has_32_bytes check (octet_length(root) = 32),
     constraint note_is_bounded check (length(note) <= 10000)

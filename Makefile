@@ -18,7 +18,8 @@ test: $(VENV)/dev
 
 # Which tests are the same on every PostgreSQL: they look at input, texts and commands, and were passed on the bundled one.
 SAME = kit docs camt053 calendars berka_reader berka_chain protocol http_bad_input http_openapi commands closing_doors cli_ledger \
-       sdk_agent sdk_calls sdk_codec sdk_finish sdk_models sdk_runner sdk_steps sdk_sync sdk_waits cron cli_tasks cli_schedules bench
+       sdk_agent sdk_calls sdk_codec sdk_finish sdk_models sdk_runner sdk_steps sdk_sync sdk_waits cron cli_tasks cli_schedules bench \
+       tlog_tree tlog_notes tlog_verify record_docs
 
 # The tests on another PostgreSQL: make test-on PG=/usr/lib/postgresql/15/bin; all of them with SAME=
 test-on: $(VENV)/dev

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench import work
+from bench import record_verify, work
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,3 +35,7 @@ def test_a_benchmark_whose_peer_is_missing_says_what_to_install(monkeypatch: pyt
     monkeypatch.setattr(sys, "argv", ["bench.work", "--only", "ours", "pgqueuer"])
     with pytest.raises(SystemExit, match=r"pgqueuer.*pip install 'tallystick\[bench\]'"):
         work.main()
+
+
+def test_the_benchmark_of_the_offline_verifier_measures_an_export_that_verifies() -> None:
+    assert record_verify.measure(99, 1) > 0

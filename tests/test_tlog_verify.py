@@ -34,7 +34,7 @@ def a_bank(events: int = 40) -> Bank:
 
 
 BANK = a_bank()
-PART = signed_off(BANK.files(3, 33, others=[34, 39], proofs=[2]))
+PART = signed_off(BANK.files(3, 33, others=[34, 36, 39], proofs=[2]))
 KEPT = BANK.checkpoint(2)
 KEYS = (KEY.verifier,)
 
@@ -233,7 +233,7 @@ def test_an_erasure_from_outside_of_the_events_must_be_in_the_tree() -> None:
     other["leaf"] = other["leaf"].replace('"dpo"', '"ceo"')
     assert codes(verified(packed({**files, "others.jsonl": lines([other])}))) == {"leaf_altered"}
     other["leaf"] = "{}"
-    assert codes(verified(packed({**files, "others.jsonl": lines([other])}))) >= {"line_malformed", "erasure_unknown"}
+    assert codes(verified(packed({**files, "others.jsonl": lines([other])}))) >= {"leaf_malformed", "erasure_unknown"}
 
 
 def test_an_erasure_counts_for_what_it_erased_alone() -> None:
@@ -256,6 +256,44 @@ def test_one_looks_at_the_meaning_of_each_event() -> None:
     assert [row.id for row in seen[4].rows] == ["8", "9"]
     assert seen[4].rows[0].sent is not None
     assert (seen[5].rows[0].text, seen[2].payload) == ('{"prompt": "Is Ada Lovelace late?"}', '{"n":2,"name":"Ada Lovelace"}')
+
+
+def test_one_sees_the_meaning_of_events_from_outside_first() -> None:
+    seen: list[tuple[int, list[str]]] = []
+
+    def visit(sealed: tlog.Sealed) -> list[tlog.Finding]:
+        seen.append((sealed.index, [row.id for row in sealed.rows]))
+        return []
+
+    assert verified(packed(BANK.files(3, 4, others=[0, 39])), visit=visit).clean
+    assert seen == [(0, ["0", "1"]), (39, []), (3, []), (4, ["8", "9"])]
+
+
+OTHERS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+    ("row_altered", lambda other: other["rows"][1].update(sent=other["rows"][1]["sent"][:-2] + "ff")),
+    ("row_missing", lambda other: other["rows"].pop()),
+    ("row_missing", lambda other: other.pop("rows")),
+    ("row_unasked", lambda other: other["rows"].append({"id": "5", "sent": ""})),
+    ("line_malformed", lambda other: other.pop("items")),
+    ("items_altered", lambda other: other["items"].reverse()),
+    ("leaf_altered", lambda other: other.update(index="4")),
+    ("leaf_altered", lambda other: other.update(hash="00" * 32)),
+    ("leaf_altered", lambda other: other["path"].reverse()),
+    ("line_malformed", lambda other: other.pop("path")),
+    ("leaf_malformed", lambda other: other.update(leaf="{}")),
+]
+
+
+@pytest.mark.parametrize(("code", "change"), OTHERS)
+def test_events_from_outside_are_looked_at_as_well(code: str, change: Callable[[dict[str, Any]], object]) -> None:
+    files = BANK.files(3, 7, others=[0])
+    other = json.loads(files["others.jsonl"])
+    change(other)
+    assert code in codes(verified(packed({**files, "others.jsonl": lines([other])})))
+
+
+def test_an_event_of_the_range_does_not_stand_outside_as_well() -> None:
+    assert codes(verified(packed(BANK.files(3, 7, others=[3])))) == {"event_twice"}
 
 
 def test_findings_are_counted_past_those_that_are_listed() -> None:

@@ -138,6 +138,10 @@ class Bank:
         """The way of an event to the root."""
         return [step.hex() for step in tlog.inclusion_proof(index, len(self.events), self.tile)]
 
+    def _other(self, n: int) -> dict[str, Any]:
+        event = self.events[n]
+        return {**event.line, "path": self.path(n), **({"rows": event.rows} if event.rows else {})}
+
     def files(self, first: int = 0, last: int | None = None, *, others: list[int] = [], proofs: list[int] = []) -> Files:  # noqa: B006
         """The files of the export of the events from `first` to `last`."""
         size = len(self.events)
@@ -159,7 +163,7 @@ class Bank:
         for kind in sorted({event.kind for event in chosen if event.rows}):
             found[f"rows/{kind}.jsonl"] = lines(row for event in chosen if event.kind == kind for row in event.rows)
         if others:
-            found["others.jsonl"] = lines({**self.events[n].line, "path": self.path(n)} for n in others)
+            found["others.jsonl"] = lines(self._other(n) for n in others)
         times = [json.loads(event.leaf)["at"] for event in chosen]
         manifest = {
             "format": "tallystick-record-1",

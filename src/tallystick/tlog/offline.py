@@ -40,7 +40,7 @@ _PROGRESS_EVERY = 10_000
 _MANIFEST = "manifest.json"
 _MANIFEST_KEYS = {"format", "origin", "first", "last", "size", "checkpoint", "from", "to", "files"}
 _EVENT_KEYS = {"index", "hash", "leaf", "items", "refs", "payload"}
-_OTHER_KEYS = {*_EVENT_KEYS, "path"}
+_OTHER_KEYS = {*_EVENT_KEYS, "path", "rows"}
 _NEEDED = ("checkpoint", "keys", "tree.json", "events.jsonl")
 _BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
@@ -78,7 +78,7 @@ class Sealed:
 
 
 Visit = Callable[[Sealed], Iterable[Finding]]
-"""Looks at each event in order and says what is wrong with its meaning."""
+"""Looks at each event, first those of `others.jsonl` and then the others in order, and says what is wrong with its meaning."""
 
 
 @dataclass(slots=True)
@@ -170,9 +170,9 @@ class _Verifier:
         self._checkpoint(small["checkpoint"])
         self._earlier(checkpoints)
         self._tree(small["tree.json"])
+        self._others()
         self._events()
         self._right_of_the_events()
-        self._others()
         self._erasures()
         self._ends()
 
@@ -263,7 +263,9 @@ class _Verifier:
             hashes.append(stated)
             if hashed is not stated:
                 found.add("leaf_altered", f"event at index {expected}", "its text has another hash than was sealed")
-            self._meaning(expected, text, row)
+            at_of = self._meaning(f"event at index {expected}", expected, text, row)
+            if at_of and (at_of < self.times[0] or at_of > self.times[1]):
+                self.times = (min(at_of, self.times[0]), max(at_of, self.times[1]))
             expected += 1
             found.events += 1
             if len(hashes) == flush_at or len(hashes) == _PROGRESS_EVERY:
@@ -306,24 +308,23 @@ class _Verifier:
         if not good:
             self.found.add("checkpoint_inconsistent", name, f"is not continued: of its {old} leaves some were re-written")
 
-    def _meaning(self, index: int, text: bytes, line: dict[str, Any]) -> None:
-        place = f"event at index {index}"
+    def _meaning(self, place: str, index: int, text: bytes, line: dict[str, Any]) -> str:
+        """Look at what an event says and what is beside it; when it was."""
         try:
             sealed = self._event(place, index, _loads(text), line)
         except _BAD:
             self.found.add("leaf_malformed", place, "is not what an event looks like")
-            return
+            return ""
         for finding in self.visit(sealed) if self.visit else ():
             self.found.add(finding.code, finding.place, finding.detail)
+        return str(sealed.event["at"])
 
     def _event(self, place: str, index: int, event: dict[str, Any], line: dict[str, Any]) -> Sealed:
-        at, verb, kind = event["at"], event["verb"], event["subject"]["kind"]
-        if not event["principal"]:
+        verb, kind = event["verb"], event["subject"]["kind"]
+        if not event["principal"] or not isinstance(event["at"], str):
             raise ValueError("nobody did it")
         if not self.seen.add(_number(event["event"])):
             self.found.add("event_twice", place, f"event {event['event']} stands in the record before")
-        if at < self.times[0] or at > self.times[1]:
-            self.times = (min(at, self.times[0]), max(at, self.times[1]))
         payload = self._payload(place, event.get("payload"), line.get("payload"))
         rows: Sequence[Row] = ()
         if "items" in event or "items" in line:
@@ -332,7 +333,11 @@ class _Verifier:
                 self.erasures[event["event"]] = set(digests)
             else:
                 # Where there are more of the one than of the other, that was found; the rows are read on nevertheless.
-                rows = [self._row(kind, ref, digest) for ref, digest in zip_longest(line["refs"], digests) if ref is not None]
+                take = iter(line["rows"]) if "rows" in line else None
+                pairs = [(ref, digest) for ref, digest in zip_longest(line["refs"], digests) if ref is not None]
+                rows = [self._row(kind, ref, digest, take) for ref, digest in pairs]
+                for row in take or ():
+                    self.found.add("row_unasked", f"{kind} {row['id']}", "no event has its digest")
         return Sealed(index, event, rows, payload)
 
     def _payload(self, place: str, commitment: str | None, payload: dict[str, str] | None) -> str | None:
@@ -362,13 +367,17 @@ class _Verifier:
             self.found.add("refs_altered", place, "its items are said to be of other rows than was sealed")
         return digests
 
-    def _row(self, kind: str, ref: str, digest: str | None) -> Row:
+    def _row(self, kind: str, ref: str, digest: str | None, inline: Iterator[dict[str, Any]] | None) -> Row:
         place = f"{kind} {ref}"
-        if kind not in self.rows:
-            name = f"rows/{kind}.jsonl"
-            self.rows[kind] = _Rows(kind, self._lines(name), self.found) if name in self.listed else None
-        rows = self.rows[kind]
-        row = rows.take(ref) if rows else None
+        if inline is not None:
+            row = next(inline, None)
+            row = row if row and row["id"] == ref else None
+        else:
+            if kind not in self.rows:
+                name = f"rows/{kind}.jsonl"
+                self.rows[kind] = _Rows(kind, self._lines(name), self.found) if name in self.listed else None
+            rows = self.rows[kind]
+            row = rows.take(ref) if rows else None
         if row is None:
             self.found.add("row_missing", place, "an event has its digest")
             return Row(ref)
@@ -416,16 +425,16 @@ class _Verifier:
                 path = [_hash(step) for step in row["path"]]
                 hashed = sha256(b"\x00" + leaf).digest()
                 inside = check_inclusion(hashed, _number(index), self.found.size, path, self.found.root)
-                if hashed.hex() != row["hash"] or not inside:
-                    self.found.add("leaf_altered", place, "is not in the tree that was signed")
-                event = _loads(leaf)
-                self._payload(place, event.get("payload"), row.get("payload"))
-                if "items" in event or "items" in row:
-                    digests = self._items(place, event.get("items"), row)
-                    if event["verb"].endswith(".erase"):
-                        self.erasures[event["event"]] = set(digests)
+                if "items" in row:
+                    row.setdefault("rows", [])
+                elif "rows" in row:
+                    raise ValueError("rows of no items")
             except _BAD:
                 self.found.add("line_malformed", place, "is not an event with its path")
+                continue
+            if hashed.hex() != row["hash"] or not inside:
+                self.found.add("leaf_altered", place, "is not in the tree that was signed")
+            self._meaning(place, _number(index), leaf, row)
 
     def _erasures(self) -> None:
         for event, digest, place in self.claimed:

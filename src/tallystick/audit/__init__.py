@@ -1,5 +1,6 @@
 """The record: one event for each call of a verb that changed something, written in the call's own transaction, and sealed."""
 
+from tallystick.audit.checking import Checked, Finding, check
 from tallystick.audit.exporting import Exported, export
 from tallystick.audit.model import AuditEvent, Items, Lag, Origin, RecordedEvent, RecordedRow, SignedCheckpoint
 from tallystick.audit.proving import checkpoint, consistency_proof, inclusion_proof, lag, origin, root_at, tile
@@ -8,7 +9,9 @@ from tallystick.audit.service import answer_for, append, append_many, current_re
 
 __all__ = [
     "AuditEvent",
+    "Checked",
     "Exported",
+    "Finding",
     "Items",
     "Lag",
     "Origin",
@@ -19,6 +22,7 @@ __all__ = [
     "answer_for",
     "append",
     "append_many",
+    "check",
     "checkpoint",
     "consistency_proof",
     "current_request",

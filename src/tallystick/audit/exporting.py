@@ -69,7 +69,9 @@ async def export(
         parts.write("checkpoint", checkpoint.note.encode())
         parts.write("keys", "".join(f"{key}\n" for key in keys).encode())
         parts.write("tree.json", dumps(await _tree(tx, first, last, size, proofs)))
-        times, rows = await _events(tx, parts, first, last, size, sources, progress)
+        part = _Export(tx, parts, first, last, sources)
+        await part.events(progress)
+        await part.others(size)
         origin = tlog.Checkpoint.parse(tlog.Note.parse(checkpoint.note).text).origin
         manifest = {
             "format": FORMAT,
@@ -78,12 +80,12 @@ async def export(
             "last": str(last),
             "size": str(size),
             "checkpoint": checkpoint.note,
-            "from": times[0],
-            "to": times[1],
+            "from": part.times[0],
+            "to": part.times[1],
             "files": parts.listed(),
         }
         parts.pack(dumps(manifest), path)
-    return Exported(first, last, size, origin, rows)
+    return Exported(first, last, size, origin, part.rows)
 
 
 async def _tree(tx: ReadTx, first: int, last: int, size: int, proofs: Sequence[int]) -> dict[str, Any]:
@@ -99,39 +101,54 @@ async def _tree(tx: ReadTx, first: int, last: int, size: int, proofs: Sequence[i
     return tree
 
 
-async def _events(
-    tx: ReadTx, parts: _Parts, first: int, last: int, size: int, sources: Sources, progress: Progress | None
-) -> tuple[tuple[str | None, str | None], int]:
-    earliest: str | None = None
-    latest: str | None = None
-    erasers: set[int] = set()
-    rows = 0
-    parts.touch("events.jsonl")
-    for begin in range(first, last + 1, _PIECE):
-        events = await store.sealed(tx, begin, min(begin + _PIECE - 1, last))
-        parts.add("events.jsonl", [_line(event) for event in events])
+class _Export:
+    """One range of the record on its way into the files."""
+
+    def __init__(self, tx: ReadTx, parts: _Parts, first: int, last: int, sources: Sources) -> None:
+        self.rows = 0
+        self.times: tuple[str | None, str | None] = (None, None)
+        self._tx = tx
+        self._parts = parts
+        self._first = first
+        self._last = last
+        self._sources = sources
+        self._erasers: set[int] = set()
+
+    async def events(self, progress: Progress | None) -> None:
+        """The events, and the rows that their items are digests of."""
+        self._parts.touch("events.jsonl")
+        for begin in range(self._first, self._last + 1, _PIECE):
+            events = await store.sealed(self._tx, begin, min(begin + _PIECE - 1, self._last))
+            self._parts.add("events.jsonl", [_line(event) for event in events])
+            for event in events:
+                at = loads(event.leaf)["at"]
+                self.times = (min(at, self.times[0] or at), max(at, self.times[1] or at))
+                if event.erased_by is not None:
+                    self._erasers.add(event.erased_by)
+            await self._rows_of(events)
+            if progress is not None:
+                progress(min(begin + _PIECE, self._last + 1) - self._first, self._last + 1 - self._first)
+
+    async def others(self, size: int) -> None:
+        """Events outside of the range that have erased something in it, each with its proof."""
+        for index in await store.indexes_of(self._tx, sorted(self._erasers)):
+            if index < size and not self._first <= index <= self._last:
+                (event,) = await store.sealed(self._tx, index, index)
+                path = [step.hex() for step in await proving.inclusion_proof(self._tx, index, size)]
+                self._parts.add("others.jsonl", [{**_line(event), "path": path}])
+
+    async def _rows_of(self, events: Sequence[SealedEvent]) -> None:
         wanted: dict[str, list[int]] = {}
         for event in events:
-            at = loads(event.leaf)["at"]
-            earliest, latest = min(at, earliest or at), max(at, latest or at)
-            if event.erased_by is not None:
-                erasers.add(event.erased_by)
-            if event.items_kind is not None and event.refs is not None and event.items_kind in sources:
+            # The items of an erasure are digests of what is there no more.
+            if event.items_kind in self._sources and event.refs is not None:
                 wanted.setdefault(event.items_kind, []).extend(event.refs)
         for kind, ids in wanted.items():
             for part in range(0, len(ids), _PIECE):
-                found = await tx.all(sources[kind], {"ids": ids[part : part + _PIECE]})
-                erasers.update(row.erased_by for row in found if row.erased_by is not None)
-                parts.add(f"rows/{kind}.jsonl", [_row(row) for row in found])
-                rows += len(found)
-        if progress is not None:
-            progress(min(begin + _PIECE, last + 1) - first, last + 1 - first)
-    others = [index for index in await store.indexes_of(tx, sorted(erasers)) if index < size and not first <= index <= last]
-    for index in others:
-        (event,) = await store.sealed(tx, index, index)
-        path = [step.hex() for step in await proving.inclusion_proof(tx, index, size)]
-        parts.add("others.jsonl", [{**_line(event), "path": path}])
-    return (earliest, latest), rows
+                found = await self._tx.all(self._sources[kind], {"ids": ids[part : part + _PIECE]})
+                self._erasers.update(row.erased_by for row in found if row.erased_by is not None)
+                self._parts.add(f"rows/{kind}.jsonl", [_row(row) for row in found])
+                self.rows += len(found)
 
 
 def _line(event: SealedEvent) -> dict[str, Any]:

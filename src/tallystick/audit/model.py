@@ -115,7 +115,7 @@ class StoredTile:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRow:
-    """What an item of an event is a digest of: SHA-256 of `salt` and `text`, or of `sent`; or nothing, as an event erased it."""
+    """What an item is a digest of: SHA-256 of `salt` and `text`, or of `sent`; or nothing, as an event erased it."""
 
     id: int
     salt: bytes | None
@@ -147,3 +147,45 @@ class IndexRange:
 
     first: int | None
     last: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event with all that it is looked up by."""
+
+    id: int
+    at: datetime
+    principal: str
+    on_behalf_of: str | None
+    verb: str
+    subject_kind: str
+    subject_id: int | None
+    task_id: int | None
+    step: str | None
+    decision_id: int | None
+    approval_id: int | None
+    request_id: str | None
+    trace_id: str | None
+    items_kind: str | None
+    refs: list[int] | None
+    items: bytes | None
+    leaf: str
+    index: int | None
+    is_pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The root of a full subtree of 256 to the power of `level` leaves."""
+
+    level: int
+    n: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A row of the record that belongs to no event."""
+
+    relation: str
+    id: int

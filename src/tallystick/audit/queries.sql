@@ -153,6 +153,11 @@ select o.level::integer as level, o.n, o.hash
  where ((o.n + 1)::numeric * power(256::numeric, o.level)) between %(first)s::bigint and %(last)s::bigint
  order by o.level, o.n
 
+-- count_nodes --
+-- How many roots of full subtrees are kept.
+select count(*) as nodes
+  from audit.node o
+
 -- columns --
 -- Events in id order, as they are looked up and as they are sealed.
 select e.id, e.at, e.principal, e.on_behalf_of, e.verb, e.subject_kind, e.subject_id, e.task_id, e.step, e.decision_id, e.approval_id,

@@ -9,12 +9,15 @@ from tallystick.audit.model import (
     AuditEvent,
     IndexRange,
     Lag,
+    Node,
     Origin,
     PendingEvent,
     RecordedEvent,
     SealedEvent,
     SignedCheckpoint,
+    StoredEvent,
     StoredTile,
+    Stray,
 )
 from tallystick.db import Queries, ReadTx, Tx, bigints, byteas
 from tallystick.kit import dumps
@@ -36,6 +39,12 @@ _LAG = _queries.bind("lag", Lag)
 _SEALED = _queries.bind("sealed", SealedEvent)
 _INDEXES_OF = _queries.bind("indexes_of", int)
 _RANGE_OF = _queries.bind("range_of", IndexRange)
+_ORIGINS = _queries.bind("origins", Origin)
+_CHECKPOINTS = _queries.bind("checkpoints", SignedCheckpoint)
+_NODES = _queries.bind("nodes", Node)
+_COUNT_NODES = _queries.bind("count_nodes", int)
+_COLUMNS = _queries.bind("columns", StoredEvent)
+_STRAYS = _queries.bind("strays", Stray)
 _SIGNED_SIZES = _queries.bind("signed_sizes", int)
 
 
@@ -138,3 +147,27 @@ async def range_of(tx: ReadTx, *, since: datetime, until: datetime, size: int) -
 
 async def signed_sizes(tx: ReadTx, *, before: int, limit: int) -> list[int]:
     return await tx.all(_SIGNED_SIZES, {"before": before, "limit": limit})
+
+
+async def origins(tx: ReadTx) -> list[Origin]:
+    return await tx.all(_ORIGINS)
+
+
+async def checkpoints(tx: ReadTx, first: int, last: int) -> list[SignedCheckpoint]:
+    return await tx.all(_CHECKPOINTS, {"first": first, "last": last})
+
+
+async def nodes(tx: ReadTx, first: int, last: int) -> list[Node]:
+    return await tx.all(_NODES, {"first": first, "last": last})
+
+
+async def count_nodes(tx: ReadTx) -> int:
+    return await tx.single(_COUNT_NODES)
+
+
+async def columns(tx: ReadTx, *, after: int, limit: int) -> list[StoredEvent]:
+    return await tx.all(_COLUMNS, {"after": after, "limit": limit})
+
+
+async def strays(tx: ReadTx) -> list[Stray]:
+    return await tx.all(_STRAYS)

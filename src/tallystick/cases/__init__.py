@@ -1,7 +1,7 @@
 """Cases: pieces of banking business of a customer, that come in by two doors and have a lifecycle."""
 
 from tallystick.cases.model import EVENT_STATUSES, Case
-from tallystick.cases.recorded import RECORDED
+from tallystick.cases.recorded import RECORDED, RECORDED_IDS
 from tallystick.cases.service import (
     get,
     lock,
@@ -16,6 +16,7 @@ from tallystick.cases.service import (
 __all__ = [
     "EVENT_STATUSES",
     "RECORDED",
+    "RECORDED_IDS",
     "Case",
     "get",
     "lock",

@@ -86,7 +86,7 @@ from tallystick.ledger.named import (
     read_journals,
     read_reversal,
 )
-from tallystick.ledger.recorded import RECORDED
+from tallystick.ledger.recorded import RECORDED, RECORDED_IDS
 from tallystick.ledger.service import (
     account,
     account_changes,
@@ -113,6 +113,7 @@ from tallystick.ledger.verifying import BY_ACCOUNT, Finding, Progress, Reference
 __all__ = [
     "BY_ACCOUNT",
     "RECORDED",
+    "RECORDED_IDS",
     "Account",
     "AccountChange",
     "AccountRef",

@@ -329,6 +329,7 @@ class _Verifier:
         rows: Sequence[Row] = ()
         if "items" in event or "items" in line:
             digests = self._items(place, event.get("items"), line)
+            kind = event["items"].get("kind", kind) if "items" in event else kind
             if verb.endswith(".erase"):
                 self.erasures[event["event"]] = set(digests)
             else:

@@ -45,7 +45,7 @@ from tallystick.work.model import (
 )
 from tallystick.work.outside import Policy, held_by_others, lines_of_step, policy, prolong, steps_page, worker_name
 from tallystick.work.people import answer, brakes, cancel, configure, limit, pause, put_back, questions, resume
-from tallystick.work.recorded import RECORDED
+from tallystick.work.recorded import RECORDED, RECORDED_IDS
 from tallystick.work.service import (
     MAX_LEASE_S,
     attempts,
@@ -70,6 +70,7 @@ __all__ = [
     "MAX_ATTEMPTS",
     "MAX_LEASE_S",
     "RECORDED",
+    "RECORDED_IDS",
     "STATUSES",
     "Attempt",
     "Became",

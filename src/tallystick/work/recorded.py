@@ -6,12 +6,8 @@ from tallystick.audit import RecordedRow
 from tallystick.db import Queries
 
 _queries = Queries(__package__, "recorded.sql")
-RECORDED = {
-    kind: _queries.bind(kind, RecordedRow)
-    for kind in (
-        "task",
-        "outcome",
-        "step",
-    )
-}
+_KINDS = ("task", "outcome", "step")
+RECORDED = {kind: _queries.bind(kind, RecordedRow) for kind in _KINDS}
 """Of each kind, the query that takes `ids` and returns the rows in that order."""
+RECORDED_IDS = {kind: _queries.bind(f"{kind}_ids", int) for kind in _KINDS}
+"""Of each kind, the query that takes `after` and `limit` and returns ids in order."""

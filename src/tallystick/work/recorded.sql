@@ -12,3 +12,27 @@ select id, salt, text, null::bytea as sent, null::bigint as erased_by
 -- What steps gave.
 select id, salt, text, null::bytea as sent, null::bigint as erased_by
   from work.step_texts(%(ids)s::bigint[])
+
+-- task_ids --
+-- The ids of all rows of this kind that events tell of, in order.
+select t.id as id
+  from work.task t
+ where t.id > %(after)s::bigint
+ order by t.id
+ limit %(limit)s::bigint
+
+-- outcome_ids --
+-- The ids of all rows of this kind that events tell of, in order.
+select t.task_id as id
+  from work.outcome t
+ where t.task_id > %(after)s::bigint
+ order by t.task_id
+ limit %(limit)s::bigint
+
+-- step_ids --
+-- The ids of all rows of this kind that events tell of, in order.
+select t.id as id
+  from work.step t
+ where t.id > %(after)s::bigint
+ order by t.id
+ limit %(limit)s::bigint

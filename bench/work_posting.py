@@ -131,6 +131,7 @@ def _script(low: int, high: int) -> str:
         "fence": ":fence",
         "names": "array['bench-1', 'bench-2']",
         "principal": f"'{work_ours.AGENT}'",
+        "request": "null",
         "from_accounts": "array[:debit]",
         "to_accounts": "array[:credit]",
         "amounts": "array[5]",

@@ -153,7 +153,7 @@ async def _process(db: Database, type: str, payload: Mapping[str, Any]) -> Mappi
     assert processed.status == "processed"
     assert processed.result is not None
     assert event is not None
-    assert (event.verb, event.detail) == ("processed", processed.result)
+    assert (event.verb, event.payload) == ("processed", processed.result)
     assert (processed.result["client_id"], processed.result["request_type"]) == ("CUST-1042", type)
     return processed.result
 

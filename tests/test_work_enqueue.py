@@ -133,7 +133,7 @@ async def test_a_key_twice_in_one_batch_is_one_task(db: Database) -> None:
         assert len(await work.page(tx)) == 4
         event = await audit.latest(tx, subject_kind="task", subject_id=again[0])
     assert event is not None
-    assert event.detail == {"tasks": [again[0]]}
+    assert (event.detail, event.refs) == ({"tasks": 1}, [again[0]])
     with pytest.raises(Invalid, match="key_reused"):
         await enqueue(db, new(key="x"), new(key="x", priority=1))
     # Nothing of a refused batch is left, its keys neither.

@@ -1,7 +1,7 @@
 """The record: one event for each call of a verb that changed something, written in the call's own transaction, and sealed."""
 
 from tallystick.audit.checking import Checked, Finding, check
-from tallystick.audit.exporting import Exported, export
+from tallystick.audit.exporting import Exported, Progress, export
 from tallystick.audit.model import AuditEvent, Items, Lag, Origin, RecordedEvent, RecordedRow, SignedCheckpoint
 from tallystick.audit.proving import checkpoint, consistency_proof, inclusion_proof, lag, origin, root_at, tile
 from tallystick.audit.sealing import Sealer
@@ -15,6 +15,7 @@ __all__ = [
     "Items",
     "Lag",
     "Origin",
+    "Progress",
     "RecordedEvent",
     "RecordedRow",
     "Sealer",

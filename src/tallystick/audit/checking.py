@@ -1,8 +1,8 @@
 """The record in the database against itself, against its signatures and against a checkpoint kept outside.
 
-An export shows that what was sealed is what was signed. Here the rest is looked at: that what events are looked up by says what
-their leaves say, that nothing waits or stands where it should not, that all nodes and checkpoints are those of the tree, and that
-what rooms keep is what some event told of.
+An export shows that what was sealed is what was signed. Here the rest is looked at: that what events are looked up by says
+what their leaves say, that nothing waits or stands where it should not, that all nodes and checkpoints are those of the tree,
+and that what rooms keep is what some event told of.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ async def check(
     known: Known | None = None,
     progress: Progress | None = None,
 ) -> Checked:
-    """Go through the record in one snapshot. `keys` are those one trusts, `kept` checkpoints from outside with names for them."""
+    """Go through the record in one snapshot.
+
+    `keys` are those one trusts, `kept` checkpoints from outside, each with a name to call it by, `known` what rooms keep.
+    """
     found = Checked()
     told: dict[str, set[int]] = {kind: set() for kind in known or {}}
     total = await store.size(tx)
@@ -80,7 +83,9 @@ async def check(
             progress(found.events, 2 * total)
     for stray in await store.strays(tx):
         found.add("row_of_no_event", stray.relation, f"{stray.id}", "belongs to no event, or to one it does not fit")
-    await _tree(tx, keys, kept, found, progress)
+    origins = await store.origins(tx)
+    _origins(origins, keys, found)
+    await _Tree(tx, keys, origins, found).go_through(kept, progress)
     for kind, query in (known or {}).items():
         await _rows(tx, kind, query, told[kind], found)
     return found
@@ -141,61 +146,69 @@ def _said(leaf: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _tree(
-    tx: ReadTx,
-    keys: Sequence[tlog.VerifierKey],
-    kept: Sequence[tuple[str, bytes]],
-    found: Checked,
-    progress: Progress | None,
-) -> None:
-    origins = await store.origins(tx)
-    _origins(origins, keys, found)
-    names = {origin.n: origin.name for origin in origins}
-    size = await store.size(tx)
-    outside = _outside(kept, keys, names, size, found)
-    edge = tlog.Frontier()
-    nodes = _Nodes()
-    for first in range(0, size, PIECE):
-        events = await store.sealed(tx, first, min(first + PIECE, size) - 1)
+class _Tree:
+    """The leaves, nodes and checkpoints, gone through from the first to the last."""
+
+    def __init__(self, tx: ReadTx, keys: Sequence[tlog.VerifierKey], origins: Sequence[Origin], found: Checked) -> None:
+        self._tx = tx
+        self._keys = keys
+        self._names = {origin.n: origin.name for origin in origins}
+        self._found = found
+        self._edge = tlog.Frontier()
+        self._nodes = _Nodes()
+
+    async def go_through(self, kept: Sequence[tuple[str, bytes]], progress: Progress | None) -> None:
+        size = await store.size(self._tx)
+        outside = _outside(kept, self._keys, self._names, size, self._found)
+        for first in range(0, size, PIECE):
+            row = await self._leaves(first, min(first + PIECE, size))
+            await self._stored_nodes(first, row)
+            await self._roots(first, row, outside)
+            if progress is not None:
+                progress(self._found.events + self._found.leaves, self._found.events + size)
+        if await store.count_nodes(self._tx) != self._nodes.count:
+            self._add("node_altered", "audit.node", "count", f"there are not {self._nodes.count}, as many as the tree has")
+        for checkpoint in await store.checkpoints(self._tx, size + 1, 2**62):
+            place = f"size={checkpoint.size}"
+            self._add("checkpoint_newer", "audit.checkpoint", place, f"the tree has {size} leaves: its tail was cut")
+
+    async def _leaves(self, first: int, end: int) -> list[bytes]:
+        events = await store.sealed(self._tx, first, end - 1)
         hashes = {event.index: event.hash for event in events}
-        row = []
-        for index in range(first, min(first + PIECE, size)):
+        for index in range(first, end):
             if index not in hashes:
-                found.add("leaf_missing", "audit.leaf", f"idx={index}", "there is none, or its event is gone")
-            row.append(hashes.get(index, b"\0" * 32))
+                self._add("leaf_missing", "audit.leaf", f"idx={index}", "there is none, or its event is gone")
         for event in events:
             if tlog.leaf_hash(event.leaf.encode()) != event.hash:
-                found.add("leaf_altered", "audit.event", f"id={event.id}", f"is not what was sealed at index {event.index}")
-            _payload(event, found)
-        found.leaves += len(events)
-        stored = {(node.level, node.n): node.hash for node in await store.nodes(tx, first + 1, first + len(row))}
-        for level, n, node in (full for leaf in row for full in nodes.add(leaf)):
+                self._add("leaf_altered", "audit.event", f"id={event.id}", f"is not what was sealed at index {event.index}")
+            _payload(event, self._found)
+        self._found.leaves += len(events)
+        return [hashes.get(index, bytes(tlog.HASH_BYTES)) for index in range(first, end)]
+
+    async def _stored_nodes(self, first: int, row: Sequence[bytes]) -> None:
+        stored = {(node.level, node.n): node.hash for node in await store.nodes(self._tx, first + 1, first + len(row))}
+        for level, n, node in (full for leaf in row for full in self._nodes.add(leaf)):
             if stored.pop((level, n), None) != node:
-                found.add("node_altered", "audit.node", f"level={level} n={n}", "is not the root of the leaves beneath it")
+                self._add("node_altered", "audit.node", f"level={level} n={n}", "is not the root of the leaves beneath it")
         for level, n in stored:
-            found.add("node_altered", "audit.node", f"level={level} n={n}", "stands where no subtree is full")
+            self._add("node_altered", "audit.node", f"level={level} n={n}", "stands where no subtree is full")
+
+    async def _roots(self, first: int, row: Sequence[bytes], outside: Mapping[int, Sequence[tuple[str, bytes]]]) -> None:
+        end = first + len(row)
+        signed = {checkpoint.size: checkpoint for checkpoint in await store.checkpoints(self._tx, first + 1, end)}
         at = first
-        signed = await store.checkpoints(tx, first + 1, first + len(row))
-        stops = {checkpoint.size for checkpoint in signed} | {stop for stop in outside if first < stop <= first + len(row)}
-        by_size = {checkpoint.size: checkpoint for checkpoint in signed}
-        for stop in sorted(stops):
-            edge.extend(row[at - first : stop - first])
+        for stop in sorted({end, *signed, *(size for size in outside if first < size <= end)}):
+            self._edge.extend(row[at - first : stop - first])
             at = stop
-            root = edge.root()
-            if stop in by_size:
-                _checkpoint(by_size[stop], root, keys, names, found)
+            root = self._edge.root()
+            if stop in signed:
+                _checkpoint(signed[stop], root, self._keys, self._names, self._found)
             for name, said in outside.get(stop, ()):
                 if said != root:
-                    found.add("checkpoint_inconsistent", name, f"size={stop}", "is not continued: leaves were re-written")
-        edge.extend(row[at - first :])
-        if progress is not None:
-            progress(found.events + found.leaves, found.events + size)
-    if await store.count_nodes(tx) != nodes.count:
-        found.add("node_altered", "audit.node", "count", f"there are not {nodes.count} nodes, as many as the tree has")
-    for checkpoint in await store.checkpoints(tx, size + 1, 2**62):
-        found.add(
-            "checkpoint_newer", "audit.checkpoint", f"size={checkpoint.size}", f"the tree has {size} leaves: its tail was cut"
-        )
+                    self._add("checkpoint_inconsistent", name, f"size={stop}", "is not continued: leaves were re-written")
+
+    def _add(self, code: str, relation: str, place: str, detail: str) -> None:
+        self._found.add(code, relation, place, detail)
 
 
 class _Nodes:

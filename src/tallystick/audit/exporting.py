@@ -141,7 +141,7 @@ class _Export:
         wanted: dict[str, list[int]] = {}
         for event in events:
             # The items of an erasure are digests of what is there no more.
-            if event.items_kind in self._sources and event.refs is not None:
+            if event.items_kind is not None and event.items_kind in self._sources and event.refs is not None:
                 wanted.setdefault(event.items_kind, []).extend(event.refs)
         for kind, ids in wanted.items():
             for part in range(0, len(ids), _PIECE):

@@ -32,7 +32,7 @@ def demo(
         bool, typer.Option("--fresh", help="Begin with an empty database: what is in the data folder is deleted.")
     ] = False,
 ) -> None:
-    """Run everything: PostgreSQL, migrations, a small generated bank, the API, workers and the sealer. Ctrl-C stops all of it.
+    """Run everything: PostgreSQL, migrations, a generated bank, the API, workers and the sealer. Ctrl-C stops all of it.
 
     Listens on loopback only and asks for no key.
     """

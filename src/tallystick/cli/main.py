@@ -47,7 +47,7 @@ SUBCOMMANDS = (
     Subcommand(
         "demo",
         "demo:demo",
-        "Run everything: PostgreSQL, migrations, a small generated bank, the API and the workers. Ctrl-C stops all of it.",
+        "Run everything: PostgreSQL, migrations, a generated bank, the API, workers and the sealer. Ctrl-C stops all of it.",
     ),
     Subcommand(
         "serve",
@@ -83,6 +83,18 @@ SUBCOMMANDS = (
         "verify",
         "verify:verify",
         "Check that what is stored is what was done. Names every place that is wrong; exit status 1 where there is one.",
+    ),
+    Subcommand(
+        "export",
+        "record:export",
+        "Write the sealed record of a time into one file, which `tallystick verify FILE` checks without us.",
+    ),
+    Subcommand("record", "record:record", "The record: how far it is sealed, and a new origin after a restore."),
+    Subcommand("checkpoint", "record:checkpoint", "Signed checkpoints of the record."),
+    Subcommand(
+        "signing-keys",
+        "signing_keys:app",
+        "Keys that sign the record: made on the first start, kept outside the database.",
     ),
     Subcommand(
         "end-of-day",

@@ -246,6 +246,19 @@ async def test_an_export_is_verified_without_the_database(kept: Kept, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.zip", "keys"]
 
 
+@pytest.mark.parametrize("role", ["tallystick_app", "tallystick_auditor"])
+async def test_the_application_and_the_auditor_may_export_and_verify(
+    kept: Kept, database: TestDatabase, tmp_path: Path, role: str
+) -> None:
+    reader = Database(database.owner_url, role=role)
+    await reader.open()
+    async with reader.snapshot() as tx:
+        assert (await audit.check(tx, kept.keys.public(), kept=kept.before, known=KNOWN)).findings == []
+        await audit.export(tx, tmp_path / "all.zip", kept.keys.public(), SOURCES)
+    await reader.close()
+    assert tlog.verify_export(tmp_path / "all.zip", keys=kept.keys.public(), checkpoints=kept.before).clean
+
+
 async def test_an_export_of_a_time_is_of_all_between_its_first_and_last_event(kept: Kept, tmp_path: Path) -> None:
     row = await (
         await kept.connection.execute("select min(at), max(at) from audit.event where id between 30 and 80")

@@ -18,5 +18,3 @@ as $$
       join ledger.journal j on j.id = u.id
      order by u.ord;
 $$;
-revoke all on function ledger.journal_rows(bigint[]) from public;
-grant execute on function ledger.journal_rows(bigint[]) to tallystick_app, tallystick_auditor;

@@ -10,3 +10,4 @@ grant execute on function
     ledger.open_accounts, ledger.change_accounts, ledger.lock, ledger.close_period, ledger.post, ledger.place_holds,
     ledger.release_holds, ledger.expire_holds, ledger.seq_before
     to tallystick_app;
+grant execute on function ledger.journal_rows to tallystick_app, tallystick_auditor;

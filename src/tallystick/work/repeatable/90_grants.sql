@@ -24,6 +24,7 @@ grant execute on function
     work.drop_history(bigint, timestamptz, jsonb)
     to tallystick_app;
 grant usage on sequence work.task_id to tallystick_app;
+grant execute on function work.task_texts(bigint[]), work.outcome_texts(bigint[]), work.step_texts(bigint[]) to tallystick_auditor;
 
 select work.extend_history(0);
 do $$

@@ -100,7 +100,7 @@ def _measure(server: EmbeddedServer, arguments: argparse.Namespace) -> dict[str,
         bar = progress.add_task("measuring", total=arguments.rounds * len(peers))
         for _ in range(arguments.rounds):
             for name, (request, url) in peers.items():
-                with _serving(name, url) as port:
+                with serving(name, url) as port:
                     run_load(port, request, clients=arguments.clients, seconds=1)
                     results[name].append(run_load(port, request, clients=arguments.clients, seconds=arguments.seconds))
                 progress.advance(bar)
@@ -108,7 +108,8 @@ def _measure(server: EmbeddedServer, arguments: argparse.Namespace) -> dict[str,
 
 
 @contextmanager
-def _serving(name: str, url: str) -> Iterator[int]:
+def serving(name: str, url: str) -> Iterator[int]:
+    """A peer in a process of its own; its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

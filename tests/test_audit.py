@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from datetime import datetime
 from decimal import Decimal
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tallystick import audit
+from tallystick import audit, tlog
 from tallystick.db import Database
 from tests.conftest import TestDatabase
 
@@ -72,3 +77,49 @@ def test_not_even_the_owner_changes_the_record(database: TestDatabase, statement
     ):
         connection.execute(statement.encode())
     assert caught.value.sqlstate == "TS002"
+
+
+@given(count=st.integers(1, 70))
+@settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_the_root_over_items_is_that_of_rfc_6962(db: Database, count: int) -> None:
+    digests = [hashlib.sha256(bytes([number])).digest() for number in range(count)]
+    async with db.read() as tx:
+        cursor = await tx._connection.execute("select audit.items_root(%s)", [b"".join(digests)])
+        row = await cursor.fetchone()
+    assert row == (tlog.root(tlog.leaf_hashes(digests)),)
+
+
+async def test_a_detail_that_is_too_large_for_a_leaf_is_kept_beside_it(db: Database) -> None:
+    detail = {"things": list(range(20_000))}
+    async with db.write() as tx:
+        await audit.append(tx, principal="me", verb="things.make", subject_kind="thing", subject_id=1, detail=detail)
+        event = await audit.latest(tx, subject_kind="thing", subject_id=1)
+    assert event is not None
+    assert (event.detail, event.payload) == ({"beside": True}, detail)
+    assert len(event.leaf) < 1000
+
+
+async def test_the_leaf_says_all_that_is_known_of_an_event(db: Database) -> None:
+    audit.answer_for("r-1", "4bf92f3577b34da6a3ce929d0e0e4736")
+    items = audit.Items("part", [3, 1], hashlib.sha256(b"a").digest() + hashlib.sha256(b"b").digest())
+    event = audit.AuditEvent(
+        'me "and" you\n', "things.make", "thing", 5, {"b": 1, "a": "ü"}, 7, on_behalf_of="alice", step="s", decision_id=8,
+        approval_id=9, payload={"name": "Ada"}, items=items,
+    )  # fmt: skip
+    async with db.write() as tx:
+        await audit.append_many(tx, [event])
+        stored = await audit.latest(tx, subject_kind="thing", subject_id=5)
+    assert stored is not None
+    leaf = json.loads(stored.leaf)
+    assert stored.leaf == json.dumps(leaf, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    assert datetime.fromisoformat(leaf.pop("at")) == stored.at
+    assert len(leaf.pop("payload")) == 64
+    assert leaf == {
+        "approval": "9", "decision": "8", "detail": {"a": "ü", "b": 1}, "event": str(stored.id), "for": "alice",
+        "items": {
+            "count": 2, "kind": "part", "refs": hashlib.sha256(b"3,1").hexdigest(),
+            "root": tlog.root(tlog.leaf_hashes([items.digests[:32], items.digests[32:]])).hex(),
+        },
+        "principal": 'me "and" you\n', "request": "r-1", "step": "s", "subject": {"id": "5", "kind": "thing"}, "task": "7",
+        "trace": "4bf92f3577b34da6a3ce929d0e0e4736", "verb": "things.make",
+    }  # fmt: skip

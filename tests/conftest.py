@@ -19,12 +19,15 @@ import psycopg
 import pytest
 
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer, migrate
+from tests.eventful import untold, watch
 
 ROOT = Path(__file__).parent.parent
 _MEMORY = Path("/dev/shm")
 _ROOM = 1024**3
 _FOLDERS = "tallystick-tests-"
 _numbers = itertools.count()
+WATCHED = os.environ.get("TALLYSTICK_TEST_EVENTS") == "1"
+"""Whether every test also shows that what it changes has its event; see tests/eventful.py."""
 _run = pytest.StashKey[tuple[Path, int]]()
 
 
@@ -152,6 +155,12 @@ def _database(cluster: EmbeddedServer, template: str) -> Iterator[TestDatabase]:
     name = f"t_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(cluster.url_of("postgres"), autocommit=True) as connection:
         connection.execute(f'create database "{name}" template "{template}"'.encode())
+    if WATCHED and template == "template":
+        with psycopg.connect(cluster.url_of(name)) as connection:
+            watch(connection)
     yield TestDatabase(name, cluster.url_of(name, "tallystick_app"), cluster.url_of(name))
+    if WATCHED and template == "template":
+        with psycopg.connect(cluster.url_of(name)) as connection:
+            assert untold(connection) == []
     with psycopg.connect(cluster.url_of("postgres"), autocommit=True) as connection:
         connection.execute(f'drop database "{name}" with (force)'.encode())

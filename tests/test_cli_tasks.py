@@ -280,8 +280,9 @@ def test_queues_tell_depth_age_rates_and_what_is_paused_or_limited(cli: CliRunne
 def test_how_often_a_type_is_tried_is_set_for_the_next_attempts(cli: CliRunner, do: Do) -> None:
     (policy,) = told(run(cli, "configure", "risk", "screen", "--max-attempts", "1", "--as", "anna"))
     assert (policy["agent"], policy["type"], policy["max_attempts"], policy["max_crashes"]) == ("risk", "screen", 1, 5)
-    event = do(lambda tx: audit.latest(tx, subject_kind="work", subject_id=0))
-    assert (event.principal, event.verb, event.detail["max_attempts"]) == ("cli:anna", "tasks.configure", 1)
+    event = do(lambda tx: audit.latest(tx, subject_kind="queue", subject_id=1))
+    assert (event.principal, event.verb, event.detail["before"]) == ("cli:anna", "tasks.configure", None)
+    assert event.detail["after"]["max_attempts"] == 1
     task = add(cli, "risk", "screen")
     do(give_up)
     assert shown(cli, task)["status"] == "dead"

@@ -72,9 +72,9 @@ def test_nobody_else_may_read_a_view(database: TestDatabase) -> None:
 async def test_accounts_show_their_owner_and_their_exact_balance(db: Database, database: TestDatabase) -> None:
     await fund(db)
     async with db.write() as tx:
-        (customer,) = await customers.add(tx, [customers.NewCustomer("CUST-1")])
+        (customer,) = await customers.add(tx, [customers.NewCustomer("CUST-1")], by="me")
         alice = await ledger.account(tx, "ALICE")
-        await customers.add_dispositions(tx, [customers.Disposition(customer.id, alice.id, "owner")])
+        await customers.add_dispositions(tx, [customers.Disposition(customer.id, alice.id, "owner")], by="me")
         (yen, bank) = await ledger.open_accounts(
             tx, [ledger.AccountSpec("YEN", "JPY"), ledger.AccountSpec("JBANK", "JPY", "internal", None)]
         )

@@ -99,12 +99,15 @@ async def test_a_plan_that_makes_no_sense_is_refused_by_create_and_by_change(
     db: Database, changes: dict[str, Any], code: str
 ) -> None:
     await create(db, DAILY)
-    async with db.write() as tx:
-        with pytest.raises(Invalid, match=code):
+    # Each in a transaction of its own, which is rolled back as every refused call is.
+    with pytest.raises(Invalid, match=code):
+        async with db.write() as tx:
             await schedules.create(tx, "anna", "other", dataclasses.replace(DAILY, **changes))
-        with pytest.raises(Invalid, match=code):
+    with pytest.raises(Invalid, match=code):
+        async with db.write() as tx:
             await schedules.change(tx, "anna", "s", dataclasses.replace(DAILY, **changes))
-        with pytest.raises(Invalid, match="name_malformed"):
+    with pytest.raises(Invalid, match="name_malformed"):
+        async with db.write() as tx:
             await schedules.create(tx, "anna", "a b", DAILY)
     assert (await get(db)).version == 1
 

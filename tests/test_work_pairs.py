@@ -105,7 +105,7 @@ class Attempt:
 async def _attempt(db: Database) -> Attempt:
     """A task that runs, held by a worker with a lease, with a timeout and a deadline that are not over."""
     async with db.write() as tx:
-        await work.configure(tx, "a", "t", timeout_s=TIMEOUT_S)
+        await work.configure(tx, "a", "t", by="me", timeout_s=TIMEOUT_S)
         worker = await work.register(tx, "w", LEASE_S)
         row = await (await tx._connection.execute("select db.clock() + make_interval(secs => %s)", (DEADLINE_S,))).fetchone()
     assert row is not None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tallystick import audit, customers, ledger
+from tallystick import customers, ledger
 from tallystick.cli.operator import As, operator
 from tallystick.cli.options import Data, read_moment
 from tallystick.cli.runtime import connected, run
@@ -43,8 +43,7 @@ def open_account(
                 raise Conflict("account_exists", f"there is an account {name} already")
             if owner is not None:
                 found = await customers.get(tx, owner)
-                await customers.add_dispositions(tx, [customers.Disposition(found.id, opened.id, "owner")])
-            await audit.append(tx, principal=actor, verb="accounts.open", subject_kind="account", subject_id=opened.id)
+                await customers.add_dispositions(tx, [customers.Disposition(found.id, opened.id, "owner")], by=actor)
 
         async with connected(data) as database:
             await database.retrying(attempt)
@@ -140,8 +139,6 @@ def close_period(
         actor, moment = operator(who), read_moment(until)
         async with connected(data) as database, database.write() as tx:
             closed = await ledger.close_period(tx, moment, actor=actor)
-            detail = {"until": closed.isoformat()}
-            await audit.append(tx, principal=actor, verb="periods.close", subject_kind="period", detail=detail)
         typer.echo(json.dumps({"closed_until": closed.isoformat()}))
 
     run(work)

@@ -35,7 +35,7 @@ async def load(database: Database) -> Loaded:
     accounts = [*_GUIDE_ACCOUNTS, *(f"ACC{number}" for number in range(3001, 3021))]
     async with database.write() as tx:
         new = [customers.NewCustomer(name=name, full_name=f"Customer {name[5:]}") for name in names]
-        known = await customers.add(tx, new)
+        known = await customers.add(tx, new, by=_ACTOR)
         specs = [ledger.AccountSpec(name, "USD") for name in accounts]
         internal = [
             ledger.AccountSpec(name, "USD", "internal", None) for name in ("demo-equity", "demo-employers", "demo-shops")
@@ -47,7 +47,7 @@ async def load(database: Database) -> Loaded:
         owners = [
             customers.Disposition(customer.id, ids[account], "owner") for customer, account in zip(known, accounts, strict=True)
         ]
-        await customers.add_dispositions(tx, owners)
+        await customers.add_dispositions(tx, owners, by=_ACTOR)
         posted = await ledger.post(tx, _journals(ids, accounts))
         refused = [answer.refusal for answer in posted if answer.refusal]
         assert not refused, refused

@@ -120,6 +120,7 @@ async def accrue(tx: Tx, day: BusinessDay, hook: AccrualHook, *, actor: str) -> 
     )
     if not balances:
         await store.finish_accrual(tx, day.id, hook.name)
+        await _record(tx, ACTOR, "closing.finish_accrual", day.id, {"hook": hook.name, "for": actor})
         return None
     page = AccrualPage(tx, day, hook.name, balances, posted_before=so_far.journals, on_behalf_of=actor)
     await hook.run(page)
@@ -134,9 +135,8 @@ async def accrue(tx: Tx, day: BusinessDay, hook: AccrualHook, *, actor: str) -> 
         journals=len(page.answers),
         refused=refused,
     )
-    if page.answers:
-        detail = {"hook": hook.name, "journals": len(page.answers), "refused": refused, "for": actor}
-        await _record(tx, ACTOR, "closing.accrue", day.id, detail)
+    detail = {"hook": hook.name, "page": so_far.page + 1, "journals": len(page.answers), "refused": refused, "for": actor}
+    await _record(tx, ACTOR, "closing.accrue", day.id, detail)
     return len(balances)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tallystick import audit
 from tallystick.customers import store
 from tallystick.customers.model import Customer, Disposition, NewCustomer, NewStandingOrder, StandingOrder
 from tallystick.db import ReadTx, Tx
 from tallystick.kit import MAX_MINOR, Conflict, Invalid, NotFound, check_name, check_text
 
+_LISTED = 200
 _FACTS = ("full_name", "birth_date", "sex", "region")
 _ORDER_FACTS = ("account_id", "to_bank", "to_account", "amount", "asset", "purpose")
 
 
-async def add(tx: Tx, customers: Sequence[NewCustomer]) -> list[Customer]:
+async def add(tx: Tx, customers: Sequence[NewCustomer], *, by: str) -> list[Customer]:
     """Add customers, or find those that exist under the name; one answer each, in order.
 
     One who exists stays as they are. What is `None`, given or stored, is not known and contradicts nothing; refuses with
@@ -25,11 +27,12 @@ async def add(tx: Tx, customers: Sequence[NewCustomer]) -> list[Customer]:
         _check_optional(customer.region, "a region", 100)
     if not customers:
         return []
-    await store.insert_customers(tx, customers)
+    added = await store.insert_customers(tx, customers)
     known = {customer.name: customer for customer in await store.customers_by_name(tx, [c.name for c in customers])}
     for customer in customers:
         if any(_differ(getattr(customer, fact), getattr(known[customer.name], fact)) for fact in _FACTS):
             raise Conflict("customer_exists", f"{customer.name} exists, and is another customer")
+    await _tell(tx, by, "customers.add", "customer", added)
     return [known[customer.name] for customer in customers]
 
 
@@ -46,7 +49,7 @@ async def page(tx: ReadTx, *, after: int = 0, limit: int = 50) -> list[Customer]
     return await store.customers_after(tx, after=after, limit=limit)
 
 
-async def add_dispositions(tx: Tx, dispositions: Sequence[Disposition]) -> int:
+async def add_dispositions(tx: Tx, dispositions: Sequence[Disposition], *, by: str) -> int:
     """Let customers use accounts; the number of dispositions that are new. The customers and the accounts must exist.
 
     Refuses with `Conflict` (`disposition_exists`) where the customer has the account in another role, or the account has
@@ -58,6 +61,7 @@ async def add_dispositions(tx: Tx, dispositions: Sequence[Disposition]) -> int:
     missing = await store.missing_dispositions(tx, dispositions)
     if missing:
         raise Conflict("disposition_exists", f"account {missing[0]} has another owner, or the customer another role in it")
+    await _tell(tx, by, "customers.add_dispositions", "disposition", added)
     return len(added)
 
 
@@ -73,7 +77,7 @@ async def accounts_of(tx: ReadTx, customer_id: int) -> list[int]:
     return await store.accounts_of(tx, customer_id)
 
 
-async def add_standing_orders(tx: Tx, orders: Sequence[NewStandingOrder]) -> int:
+async def add_standing_orders(tx: Tx, orders: Sequence[NewStandingOrder], *, by: str) -> int:
     """Add standing orders, or find those that exist under the name; the number of those that are new.
 
     Refuses with `Conflict` (`standing_order_exists`) where one of that name says something else. The accounts must exist.
@@ -87,12 +91,20 @@ async def add_standing_orders(tx: Tx, orders: Sequence[NewStandingOrder]) -> int
     for order in orders:
         if any(getattr(order, fact) != getattr(known[order.name], fact) for fact in _ORDER_FACTS):
             raise Conflict("standing_order_exists", f"{order.name} exists, and is another standing order")
+    await _tell(tx, by, "customers.add_standing_orders", "standing_order", added)
     return len(added)
 
 
 async def standing_orders(tx: ReadTx, account_id: int) -> list[StandingOrder]:
     """The standing orders of an account, in id order."""
     return await store.standing_orders_of(tx, account_id)
+
+
+async def _tell(tx: Tx, by: str, verb: str, kind: str, added: Sequence[int]) -> None:
+    """One event for all that a call added, if anything."""
+    if added:
+        detail = {"added": [str(each) for each in sorted(added)[:_LISTED]], "count": len(added)}
+        await audit.append(tx, principal=by, verb=verb, subject_kind=kind, subject_id=min(added), detail=detail)
 
 
 def _check_order(order: NewStandingOrder) -> None:

@@ -107,6 +107,7 @@ async def configure(
     agent: str,
     type: str,
     *,
+    by: str,
     max_attempts: int | None = None,
     max_crashes: int | None = None,
     timeout_s: int | None = None,
@@ -114,7 +115,7 @@ async def configure(
     max_backoff_s: float | None = None,
     per_key: int | None = None,
 ) -> None:
-    """Set how often and how long tasks of one type of an agent are tried; `None` leaves what stands.
+    """Set, in the name of `by`, how often and how long tasks of one type of an agent are tried; `None` leaves what stands.
 
     `per_key` is how many tasks under one order key may be under way at a time. Refuses with `Invalid` (`policy_out_of_range`).
     """
@@ -137,6 +138,7 @@ async def configure(
         tx, agent, type,
         {"max_attempts": max_attempts, "max_crashes": max_crashes, "timeout_s": timeout_s, "backoff_s": backoff_s,
          "max_backoff_s": max_backoff_s, "per_key": per_key},
+        by=by,
     )  # fmt: skip
 
 

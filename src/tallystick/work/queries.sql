@@ -163,7 +163,7 @@ select work.put_back(%(task_id)s::bigint) as put_back
 -- configure --
 -- How often and how long tasks of a queue are tried.
 select work.configure(%(agent)s::text, %(type)s::text, %(max_attempts)s::integer, %(max_crashes)s::integer, %(timeout_s)s::integer,
-                      %(backoff_s)s::real, %(max_backoff_s)s::real, %(per_key)s::integer) is null as configured
+                      %(backoff_s)s::real, %(max_backoff_s)s::real, %(per_key)s::integer, %(by)s::text) is null as configured
 
 -- brake_on --
 -- Pause or limit an agent or a type.

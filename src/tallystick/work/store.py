@@ -291,8 +291,8 @@ async def put_back(tx: Tx, task_id: int) -> bool:
     return await tx.single(_PUT_BACK, {"task_id": task_id})
 
 
-async def configure(tx: Tx, agent: str, type: str, policy: Mapping[str, Any]) -> None:
-    await tx.single(_CONFIGURE, {"agent": agent, "type": type, **policy})
+async def configure(tx: Tx, agent: str, type: str, policy: Mapping[str, Any], *, by: str) -> None:
+    await tx.single(_CONFIGURE, {"agent": agent, "type": type, **policy, "by": by})
 
 
 async def brake_on(tx: Tx, kind: str, name: str, *, by: str | None, max_running: int | None) -> None:

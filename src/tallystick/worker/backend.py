@@ -65,6 +65,7 @@ class DatabaseBackend:
                         tx,
                         queue.agent,
                         queue.type,
+                        by=self._name,
                         max_attempts=queue.max_attempts,
                         max_crashes=queue.max_crashes,
                         timeout_s=queue.timeout_s,

@@ -16,6 +16,7 @@ from tallystick.db import Database, Tx
 
 T = TypeVar("T")
 _CHUNK = 5_000
+_BY = "import:berka"
 
 
 @dataclass(slots=True)
@@ -91,7 +92,9 @@ async def add(tx: Tx, bank: Bank, touched: Set[int], floors: Mapping[int, int]) 
     await ledger.lower_floors(tx, [(ids[number], floor) for number, floor in sorted(floors.items())])
     await _add_people(tx, bank, ids)
     for chunk_of_orders in _chunks(bank.orders):
-        await customers.add_standing_orders(tx, [_standing_order(order, ids[order.account_id]) for _, order in chunk_of_orders])
+        await customers.add_standing_orders(
+            tx, [_standing_order(order, ids[order.account_id]) for _, order in chunk_of_orders], by=_BY
+        )
     return ids
 
 
@@ -105,7 +108,7 @@ async def open_counter_accounts(tx: Tx) -> dict[str, int]:
 async def _add_people(tx: Tx, bank: Bank, account_ids: dict[int, int]) -> None:
     client_ids: dict[int, int] = {}
     for chunk in _chunks(list(bank.clients.values())):
-        added = await customers.add(tx, [_customer(client, bank.regions.get(client.district_id)) for client in chunk])
+        added = await customers.add(tx, [_customer(client, bank.regions.get(client.district_id)) for client in chunk], by=_BY)
         client_ids.update(zip((client.client_id for client in chunk), (customer.id for customer in added), strict=True))
     for absent in sorted({right.client_id for _, right in bank.rights} - client_ids.keys()):
         client_ids[absent] = (await customers.get(tx, store.client_name(absent))).id
@@ -115,7 +118,7 @@ async def _add_people(tx: Tx, bank: Bank, account_ids: dict[int, int]) -> None:
             customers.Disposition(client_ids[right.client_id], account_ids[right.account_id], right.role)
             for right in chunk_of_rights
         ]
-        await customers.add_dispositions(tx, dispositions)
+        await customers.add_dispositions(tx, dispositions, by=_BY)
 
 
 def _customer(client: Client, region: str | None) -> customers.NewCustomer:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tallystick import audit, work
+from tallystick import work
 from tallystick.cli.operator import As, operator
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import connected, run
@@ -94,6 +94,7 @@ def configure(
                 tx,
                 agent,
                 type_,
+                by=actor,
                 max_attempts=max_attempts,
                 max_crashes=max_crashes,
                 timeout_s=timeout_s,
@@ -104,7 +105,6 @@ def configure(
             stands = await work.policy(tx, agent, type_)
             assert stands is not None, "what was configured is there"
             told = policy_json(stands)
-            await audit.append(tx, principal=actor, verb="tasks.configure", subject_kind="work", subject_id=0, detail=told)
         typer.echo(dumps(told))
 
     run(main)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import audit, customers, ledger
+from tallystick import customers, ledger
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -120,10 +120,7 @@ async def open_account(body: AccountBody, call: CurrentCall, idempotency_key: Id
         if not opened.opened:
             raise Conflict("account_exists", f"there is an account {body.id} already")
         if owner is not None:
-            await customers.add_dispositions(tx, [customers.Disposition(owner.id, opened.id, "owner")])
-        await audit.append(
-            tx, principal=call.principal.name, verb="accounts.open", subject_kind="account", subject_id=opened.id
-        )
+            await customers.add_dispositions(tx, [customers.Disposition(owner.id, opened.id, "owner")], by=call.principal.name)
         return opened.id
 
     async def read(tx: ReadTx, account_id: int) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import audit, customers
+from tallystick import customers
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -68,10 +68,7 @@ async def add_customer(body: CustomerBody, call: CurrentCall, idempotency_key: I
     async def create(tx: Tx) -> int:
         await _refuse_known(tx, body.id)
         new = customers.NewCustomer(body.id, body.full_name, body.birth_date, body.sex, body.region)
-        (added,) = await customers.add(tx, [new])
-        await audit.append(
-            tx, principal=call.principal.name, verb="customers.add", subject_kind="customer", subject_id=added.id
-        )
+        (added,) = await customers.add(tx, [new], by=call.principal.name)
         return added.id
 
     async def read(tx: ReadTx, _: int) -> customers.Customer:

@@ -152,7 +152,7 @@ async def configure_queue(agent: PathName, type: PathName, body: PolicyBody, cal
     """Set how often and how long tasks of one type of an agent are tried."""
 
     async def configure(tx: Tx) -> work.Policy:
-        await work.configure(tx, agent, type, **body.model_dump())
+        await work.configure(tx, agent, type, by=call.principal.name, **body.model_dump())
         found = await work.policy(tx, agent, type)
         assert found is not None, "what was configured is there"
         return found

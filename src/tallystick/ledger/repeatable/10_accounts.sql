@@ -30,7 +30,12 @@ begin
           from balances b
         returning account_id
     )
-    select array_agg(c.account_id) into v_opened from changes c;
+    select array_agg(c.account_id order by c.account_id) into v_opened from changes c;
+    if v_opened is not null then
+        perform audit.append(
+            p_actor, 'accounts.open', 'account', v_opened[1],
+            format('{"accounts":["%s"],"count":%s}', array_to_string(v_opened[1:200], '","'), cardinality(v_opened)));
+    end if;
 
     return query
     select u.ord::integer, a.id, a.asset, a.kind, coalesce(a.id = any (v_opened), false)
@@ -49,10 +54,12 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_changed bigint[];
+    v_told    text;
 begin
     -- Balances are locked in id order, so that two batches cannot deadlock.
     perform from ledger.balance b where b.account_id = any (p_account_id) order by b.account_id for no key update;
-    return query
     with changed as (
         update ledger.balance b
            set status = case when p_status is null then b.status else u.status end,
@@ -61,11 +68,23 @@ begin
          where b.account_id = u.account_id
            and ((p_status is not null and b.status <> u.status) or (p_floor is not null and b.floor is distinct from u.floor))
         returning b.account_id, b.status, b.floor
+    ), noted as (
+        insert into ledger.account_change (account_id, n, status, floor, actor)
+        select c.account_id, (select max(a.n) + 1 from ledger.account_change a where a.account_id = c.account_id), c.status, c.floor,
+               p_actor
+          from changed c
+        returning account_id, n, status, floor
     )
-    insert into ledger.account_change (account_id, n, status, floor, actor)
-    select c.account_id, (select max(a.n) + 1 from ledger.account_change a where a.account_id = c.account_id), c.status, c.floor, p_actor
-      from changed c
-    returning account_id;
+    select array_agg(o.account_id order by o.account_id),
+           string_agg(format('["%s","%s","%s",%s]', o.account_id, o.n, o.status, coalesce('"' || o.floor || '"', 'null')), ','
+                      order by o.account_id) filter (where o.place <= 200)
+      into v_changed, v_told
+      from (select w.*, row_number() over (order by w.account_id) as place from noted w) as o;
+    if v_changed is not null then
+        perform audit.append(p_actor, 'accounts.change', 'account', v_changed[1],
+                             format('{"changes":[%s],"count":%s}', v_told, cardinality(v_changed)));
+    end if;
+    return query select unnest(v_changed);
 end
 $$;
 drop function if exists ledger.set_status(bigint, text, text);
@@ -87,6 +106,8 @@ begin
         return null;
     end if;
     insert into ledger.closed_period (n, closed_until, actor) values (coalesce(v_last.n, 0) + 1, p_until, p_actor);
+    perform audit.append(p_actor, 'periods.close', 'period', coalesce(v_last.n, 0) + 1,
+                         format('{"until":"%s"}', to_char(p_until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
     return p_until;
 end
 $$;

@@ -34,14 +34,17 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
+    v_name   text;
     v_tasks  bigint[];
     v_fences bigint[];
 begin
-    delete from work.worker w where w.id = p_worker_id;
+    delete from work.worker w where w.id = p_worker_id returning w.name into v_name;
     select array_agg(r.task_id), array_agg(r.fence) into v_tasks, v_fences from work.run r where r.worker_id = p_worker_id;
     if v_tasks is null then
         return 0;
     end if;
+    perform audit.append(coalesce(v_name, 'tallystick'), 'tasks.leave', 'task', v_tasks[1],
+                         format('{"tasks":["%s"],"count":%s}', array_to_string(v_tasks[1:200], '","'), cardinality(v_tasks)));
     return (select count(*) filter (where b.became <> 'lost')
               from unnest(work.fail(v_tasks, v_fences, array_fill('returned'::text, array[cardinality(v_tasks)]),
                                     array_fill('worker_stopped: the worker that ran it was stopped'::text, array[cardinality(v_tasks)]),

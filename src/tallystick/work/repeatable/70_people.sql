@@ -61,14 +61,20 @@ end
 $$;
 
 -- work.configure: how often and how long tasks of a queue are tried; null leaves what stands.
+drop function if exists work.configure(text, text, integer, integer, integer, real, real, integer);
 create or replace function work.configure(
     p_agent text, p_type text, p_max_attempts integer, p_max_crashes integer, p_timeout_s integer, p_backoff_s real,
-    p_max_backoff_s real, p_per_key integer
+    p_max_backoff_s real, p_per_key integer, p_by text
 ) returns void
-language sql
+language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_before work.queue;
+    v_after  work.queue;
+begin
+    select q.* into v_before from work.queue q where q.agent = p_agent and q.type = p_type;
     insert into work.queue as q (agent, type, max_attempts, max_crashes, timeout_s, backoff_s, max_backoff_s, per_key)
     values (p_agent, p_type, coalesce(p_max_attempts, 5), coalesce(p_max_crashes, 5), coalesce(p_timeout_s, 3600),
             least(coalesce(p_backoff_s, 1), p_max_backoff_s), coalesce(p_max_backoff_s, greatest(300, p_backoff_s)),
@@ -79,7 +85,13 @@ as $$
            timeout_s = coalesce(p_timeout_s, q.timeout_s),
            backoff_s = least(coalesce(p_backoff_s, q.backoff_s), p_max_backoff_s),
            max_backoff_s = coalesce(p_max_backoff_s, greatest(q.max_backoff_s, p_backoff_s)),
-           per_key = coalesce(p_per_key, q.per_key);
+           per_key = coalesce(p_per_key, q.per_key)
+    returning q.* into v_after;
+    if v_before is distinct from v_after then
+        perform audit.append(p_by, 'tasks.configure', 'queue', v_after.id,
+                             format('{"after":%s,"before":%s}', to_jsonb(v_after), coalesce(to_jsonb(v_before), 'null')));
+    end if;
+end
 $$;
 
 -- work.brake_on: pause an agent or a type, or let only so many of its tasks run at a time; null leaves what stands.

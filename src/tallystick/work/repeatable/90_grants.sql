@@ -19,7 +19,7 @@ grant execute on function
     work.park(bigint, bigint, text, text, bytea, timestamptz, double precision, text, jsonb, jsonb),
     work.wake_due(bigint), work.wake_for_event(text, jsonb, jsonb), work.answer(bigint, text, jsonb),
     work.cancel(bigint, text, text), work.put_back(bigint),
-    work.configure(text, text, integer, integer, integer, real, real, integer),
+    work.configure(text, text, integer, integer, integer, real, real, integer, text),
     work.brake_on(text, text, text, integer), work.brake_off(text, text, boolean),
     work.drop_history(bigint, timestamptz, jsonb)
     to tallystick_app;

@@ -54,7 +54,7 @@ PERSONAL = (
     ),
     Personal("payments.match", ("why",), "its statement line"),
     Personal("payments.explanation", ("why",), "its statement line, or its entry"),
-    Personal("schedules.version", ("payload", "fire_at_field"), "what the payload names"),
+    Personal("schedules.version", ("payload",), "what the payload names"),
     Personal("db.claim", ("hash",), "the case, task, event, transfer, payment, schedule or customer that the key stands for"),
 )
 """What erasure redacts, with the salts that it destroys. All other text of the rooms is in `KEPT`."""

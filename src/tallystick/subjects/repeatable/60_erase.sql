@@ -200,7 +200,8 @@ begin
         select 1 as rank, 'too_many_rows' as code, jsonb_build_object('limit', p_limit) as detail
          where (select sum(c.value::bigint) from jsonb_each_text(v_counts) c) > p_limit
         union all
-        select 2, 'legal_hold', jsonb_build_object('holds', jsonb_agg(h.id::text order by h.id), 'reasons', jsonb_agg(h.reason order by h.id))
+        select 2, 'legal_hold',
+               jsonb_build_object('holds', jsonb_agg(h.id::text order by h.id), 'reasons', jsonb_agg(h.reason order by h.id))
           from audit.legal_hold h
          where h.customer = p_customer and h.lifted_at is null
         having count(*) > 0
@@ -225,12 +226,15 @@ begin
                  where s.id = any (v_schedules) and s.removed_at is null and audit.names_subject(v.payload, v_hints, v_terms)) u
          group by u.kind
         union all
-        select 4, 'retention_period', jsonb_build_object('kind', k.kind, 'until', to_char(k.until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+        select 4, 'retention_period',
+               jsonb_build_object('kind', k.kind, 'until', to_char(k.until at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
           from (select r.kind, k.since + make_interval(months => r.keep_months) as until
                   from audit.retention r
                   join (select 'customer' as kind,
                                greatest(v_customer.created_at, max(nullif(b.last_at, '-infinity')),
-                                        (select max(c.changed_at) from ledger.account_change c where c.account_id = any (v_accounts))) as since
+                                        (select max(c.changed_at)
+                                           from ledger.account_change c
+                                          where c.account_id = any (v_accounts))) as since
                           from ledger.balance b
                          where b.account_id = any (v_accounts)
                          union all
@@ -300,7 +304,7 @@ begin
        set name = v_name || '-' || o.id, to_bank = 'erased', to_account = 'erased', purpose = null, erased_by = v_event
      where o.id = any (v_orders);
     update schedules.version v
-       set payload = '{}', fire_at_field = null, erased_by = v_event
+       set payload = '{}', erased_by = v_event
      where v.schedule_id = any (v_schedules) and v.erased_by is null and audit.names_subject(v.payload, v_hints, v_terms);
     update actions.transfer t set description = null, erased_by = v_event where t.id = any (v_transfers);
     update payments.explanation x

@@ -276,7 +276,7 @@ async def test_what_was_known_of_a_customer_is_found_nowhere_and_the_tree_stands
     told = {
         event: (kind, dict(zip(refs, (items[at : at + 32] for at in range(0, len(items), 32)), strict=True)))
         for event, kind, refs, items in owner.execute(
-            "select id, items_kind, refs, items from audit.event where verb = 'subjects.redact' and subject_id = %s"
+            "select id, items_kind, refs, items from audit.event where verb = 'subject_rows.erase' and subject_id = %s"
             " and leaf::jsonb #>> '{detail,erasure}' = %s", (known["customer"], str(done.event_id))
         ).fetchall()
     }  # fmt: skip
@@ -288,7 +288,7 @@ async def test_what_was_known_of_a_customer_is_found_nowhere_and_the_tree_stands
             else:
                 erased += 1
                 assert (salt, text) == (None, None)
-                assert told[erased_by][0] == kind
+                assert told[erased_by][0] == f"erased_{kind}"
                 assert told[erased_by][1][row] == commitments[kind][row]
         assert 0 < erased < len(commitments[kind]), kind
 

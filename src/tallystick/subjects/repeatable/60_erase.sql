@@ -28,7 +28,7 @@ as $$
 $$;
 
 -- audit.redact: what the record holds of some rows of a kind is redacted, and their salts are destroyed. One event for each thousand of
--- them holds the digests that they had, and each row names its event.
+-- them holds the digests that they had, as items of the kind erased_<kind>, and each row names its event.
 create or replace function audit.redact(
     p_kind text, p_ids bigint[], p_texts text, p_change text, p_principal text, p_subject bigint, p_erasure bigint
 ) returns void
@@ -45,8 +45,8 @@ begin
         v_ids := p_ids[v_from : v_from + 999];
         execute format('select string_agg(sha256(t.salt || convert_to(t.text, ''UTF8'')), '''' order by t.ord)
                           from %s($1) with ordinality as t (id, salt, text, erased_by, ord)', p_texts) into v_digests using v_ids;
-        v_event := audit.append(p_principal, 'subjects.redact', 'customer', p_subject, format('{"erasure":"%s"}', p_erasure), null,
-                                p_kind, v_ids, v_digests);
+        v_event := audit.append(p_principal, 'subject_rows.erase', 'customer', p_subject, format('{"erasure":"%s"}', p_erasure), null,
+                                'erased_' || p_kind, v_ids, v_digests);
         execute p_change using v_ids, v_event;
     end loop;
 end

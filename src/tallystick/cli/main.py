@@ -111,6 +111,13 @@ SUBCOMMANDS = (
         "posting:reverse",
         "Take a journal back, wholly or in part, by another journal. Exit status 1 where the books refuse.",
     ),
+    Subcommand(
+        "erase",
+        "subjects:erase",
+        "Erase what is known of a customer, for good, where no legal hold and no retention period stands against it.",
+    ),
+    Subcommand("legal-hold", "subjects:holds", "Legal holds: whose data must not be erased until the hold is lifted."),
+    Subcommand("retention", "subjects:retention", "Retention: how long data of each kind is kept at least."),
     Subcommand("calendar", "calendars:app", "Business-day calendars: which days the bank works, and when they end."),
     Subcommand("hold", "holding:app", "Holds: money that is set aside."),
     Subcommand("account", "accounts:app", "Accounts: open them, freeze them, limit them."),

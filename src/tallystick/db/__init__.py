@@ -7,10 +7,11 @@ from tallystick.db.embedded import EmbeddedServer
 from tallystick.db.pool import Connected, Database, ReadTx, Tx
 from tallystick.db.queries import Queries, Query
 from tallystick.db.revisions import Migrated, check_revision, head_revision, migrate, schema_revision
-from tallystick.db.roles import SEALER
+from tallystick.db.roles import OWNER, SEALER
 from tallystick.db.settings import DatabaseSettings
 
 __all__ = [
+    "OWNER",
     "SEALER",
     "Bell",
     "Claimed",

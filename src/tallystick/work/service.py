@@ -207,8 +207,17 @@ async def note(tx: Tx, task_id: int, principal: str, *, event: str, detail: Mapp
     """
     check_name(event, "an event")
     task = await get(tx, task_id)
-    facts = {"event": event, **detail}
-    await audit.append(tx, principal=principal, verb="tasks.note", subject_kind="task", subject_id=task_id, detail=facts)
+    await audit.append(
+        tx,
+        principal=principal,
+        verb="tasks.note",
+        subject_kind="task",
+        subject_id=task_id,
+        task_id=task_id,
+        detail={"event": event},
+        # It may tell of a person.
+        payload=detail,
+    )
     return task
 
 

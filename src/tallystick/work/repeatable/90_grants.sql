@@ -33,7 +33,7 @@ declare
 begin
     foreach v_name in array array['task', 'outcome', 'attempt', 'step'] loop
         execute format('create or replace trigger facts_are_kept before update or delete or truncate on work.%I
-                        for each statement execute function db.refuse_change()', v_name);
+                        for each statement execute function db.refuse_change_but_erasure()', v_name);
     end loop;
 end
 $$;

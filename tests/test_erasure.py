@@ -106,12 +106,12 @@ async def _customer(db: Database, name: str, marks: Markers) -> dict[str, int]:
     account = f"ACC-{name}"
     async with db.write() as tx:
         (found,) = await customers.add(
-            tx, [customers.NewCustomer(name, marks.new("full name"), date(1970, 1, 2), "F", marks.new("region"))]
+            tx, [customers.NewCustomer(name, marks.new("full name"), date(1970, 1, 2), "F", marks.new("region"))], by="me"
         )
         opened, bank = await ledger.open_accounts(
             tx, [ledger.AccountSpec(account, "CZK"), ledger.AccountSpec("BANK", "CZK", "internal", None)]
         )
-        await customers.add_dispositions(tx, [customers.Disposition(found.id, opened.id, "owner")])
+        await customers.add_dispositions(tx, [customers.Disposition(found.id, opened.id, "owner")], by="me")
         await customers.add_standing_orders(
             tx,
             [
@@ -119,6 +119,7 @@ async def _customer(db: Database, name: str, marks: Markers) -> dict[str, int]:
                     marks.code("order"), opened.id, "B", marks.new("payee"), 5, "CZK", marks.new("purpose")
                 )
             ],
+            by="me",
         )
         await ledger.post(tx, [ledger.Journal("opening", ledger.transfer(debit=bank.id, credit=opened.id, amount=1000), "t")])
         (moved,) = await actions.propose(
@@ -432,9 +433,9 @@ async def test_a_retention_period_that_makes_no_sense_is_refused(owning: Databas
 async def test_while_business_goes_on_nobody_is_erased(db: Database, owning: Database, owner: psycopg.Connection[Any]) -> None:
     _keep_nothing(owner)
     async with db.write() as tx:
-        (found,) = await customers.add(tx, [customers.NewCustomer(NAME)])
+        (found,) = await customers.add(tx, [customers.NewCustomer(NAME)], by="me")
         (opened,) = await ledger.open_accounts(tx, [ledger.AccountSpec("ACC", "CZK")])
-        await customers.add_dispositions(tx, [customers.Disposition(found.id, opened.id, "owner")])
+        await customers.add_dispositions(tx, [customers.Disposition(found.id, opened.id, "owner")], by="me")
     assert "account" in await _refused(owning, "subject_in_use")
     async with db.write() as tx:
         await ledger.set_status(tx, "ACC", "closed")
@@ -511,7 +512,7 @@ async def test_a_hold_that_comes_first_is_heeded_and_one_that_comes_late_finds_n
 ) -> None:
     _keep_nothing(owner)
     async with db.write() as tx:
-        await customers.add(tx, [customers.NewCustomer(NAME, "Jana")])
+        await customers.add(tx, [customers.NewCustomer(NAME, "Jana")], by="me")
     async with db.write() as tx:
         await subjects.place_hold(tx, "cli:eva", NAME, reason="court")
         erasing = asyncio.create_task(_refused(owning, "legal_hold"))

@@ -1,6 +1,6 @@
 -- case --
 -- What cases were opened with.
-select id, salt, text, null::bytea as sent, null::bigint as erased_by
+select id, salt, text, null::bytea as sent, erased_by
   from cases.case_texts(%(ids)s::bigint[])
 
 -- case_ids --

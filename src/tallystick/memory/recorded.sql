@@ -1,6 +1,6 @@
 -- event --
 -- What agents left for others.
-select id, salt, text, null::bytea as sent, null::bigint as erased_by
+select id, salt, text, null::bytea as sent, erased_by
   from memory.event_texts(%(ids)s::bigint[])
 
 -- event_ids --

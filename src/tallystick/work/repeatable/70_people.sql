@@ -89,7 +89,8 @@ begin
     returning q.* into v_after;
     if v_before is distinct from v_after then
         perform audit.append(p_by, 'tasks.configure', 'queue', v_after.id,
-                             format('{"after":%s,"before":%s}', to_jsonb(v_after), coalesce(to_jsonb(v_before), 'null')));
+                             format('{"after":%s,"before":%s}', to_jsonb(v_after),
+                                    case when v_before.id is null then 'null' else to_jsonb(v_before)::text end));
     end if;
 end
 $$;

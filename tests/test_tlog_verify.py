@@ -461,3 +461,17 @@ def test_the_command_without_keys_or_files_exits_with_2(at_hand: Path) -> None:
     assert _command(at_hand, "export.zip").returncode == 2
     assert _command(at_hand, "export.zip", "--keys", "nowhere").returncode == 2
     assert _command(at_hand, "export.zip", "--keys", "export.zip").returncode == 2
+
+
+def test_a_task_that_ended_twice_or_under_anothers_fence_is_named() -> None:
+    def ended(index: int, task: str, fence: str | None) -> tlog.Sealed:
+        text = json.dumps({"fence": fence, "state": "done", "task": task} if fence else {"task": task})
+        event = {"verb": "tasks.finish", "items": {}, "subject": {"kind": "outcome"}}
+        return tlog.Sealed(index, event, [tlog.Row(task, text)], None)
+
+    meaning = tlog.Meaning()
+    assert list(meaning(ended(0, "1", "10"))) == list(meaning(ended(1, "2", "11"))) == []
+    assert [one.code for one in meaning(ended(2, "1", "12"))] == ["outcome_twice"]
+    assert [one.code for one in meaning(ended(3, "3", "10"))] == ["fence_twice"]
+    assert [one.code for one in meaning(ended(4, "4", None))] == ["outcome_without_fence"]
+    assert [one.code for one in meaning(tlog.Sealed(5, {"verb": "ledger.post"}, [], None))] == ["posting_without_journals"]

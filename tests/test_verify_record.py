@@ -21,6 +21,7 @@ from psycopg import sql
 
 from tallystick import audit, tlog
 from tallystick.cli.record import KNOWN, SOURCES
+from tallystick.cli.verify_record import verify_record
 from tallystick.db import SEALER, Database, ReadTx
 from tests.conftest import TestDatabase
 from tests.recorded import live_a_little, seal
@@ -294,6 +295,30 @@ CHANGES = {
     "update audit.event set refs = array[refs[1] + 1] where cardinality(refs) = 1 and items_kind = 'journal'": "refs_altered",
     "update audit.leaf set hash = sha256('x') where idx = 7": "leaf_altered",
 }
+
+
+@pytest.mark.parametrize("statement", CHANGES)
+async def test_the_record_online_names_what_was_changed_in_any_room(kept: Kept, statement: str) -> None:
+    async with kept.changed() as connection:
+        await connection.execute(statement.encode())
+        found = await verify_record(ReadTx(connection), kept.keys.public(), kept.before)
+        assert CHANGES[statement] in found.counts, found.findings[:3]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update audit.payload set salt = null, body = null, erased_by = 3"
+        " where event_id = (select max(event_id) from audit.payload)",
+        "update work.task set salt = null, payload = '{}', erased_by = 3 where id = 1",
+        "update memory.event set salt = null, payload = '{}', erased_by = 3 where id = 1",
+    ],
+)
+async def test_what_is_said_to_be_erased_and_was_not_is_named(kept: Kept, statement: str) -> None:
+    async with kept.changed() as connection:
+        assert (await connection.execute(statement.encode())).rowcount == 1
+        found = await verify_record(ReadTx(connection), kept.keys.public(), kept.before)
+        assert "erasure_unknown" in found.counts, found.findings
 
 
 @pytest.mark.parametrize("statement", CHANGES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tallystick import audit, tlog
-from tallystick.cli.record import KNOWN, bar
+from tallystick.cli.record import KNOWN, SOURCES, bar
 from tallystick.cli.runtime import console
-from tallystick.db import Database
+from tallystick.db import Database, ReadTx
 from tallystick.kit import Invalid, dumps
 
 Kept = Sequence[tuple[str, bytes]]
@@ -39,7 +41,7 @@ def read_checkpoint(path: Path) -> bytes:
 def report_export(path: Path, keys: Sequence[tlog.VerifierKey], kept: Kept, *, as_json: bool) -> None:
     """Verify an export and print what was found; exit status 1 where anything is wrong."""
     with bar("verifying") as progress:
-        found = tlog.verify_export(path, keys=keys, checkpoints=kept, progress=progress)
+        found = tlog.verify_export(path, keys=keys, checkpoints=kept, progress=progress, visit=tlog.Meaning())
     if as_json:
         facts = dataclasses.asdict(found) | {"root": found.root.hex(), "total": found.total}
         typer.echo(dumps(facts).decode())
@@ -63,7 +65,7 @@ async def report_record(
     outside = [*kept, *([] if last is None else [("the last checkpoint signed here", str(last).encode())])]
     with bar("verifying the record") as progress:
         async with database.snapshot() as tx:
-            found = await audit.check(tx, keys or own.public(), kept=outside, known=KNOWN, progress=progress)
+            found = await verify_record(tx, keys or own.public(), outside, progress)
     seconds = time.perf_counter() - began
     total = sum(found.counts.values())
     if as_json:
@@ -85,6 +87,24 @@ async def report_record(
             soft_wrap=True,
         )
     return found.clean
+
+
+async def verify_record(
+    tx: ReadTx, keys: Sequence[tlog.VerifierKey], outside: Kept, progress: audit.Progress | None = None
+) -> audit.Checked:
+    """The record in the database against itself, and then, by the verifier of exports, against what was signed."""
+    found = await audit.check(tx, keys, kept=outside, known=KNOWN, progress=progress)
+    if (await audit.lag(tx)).signed is None:
+        return found
+    with tempfile.TemporaryDirectory(prefix="tallystick-verify-") as folder:
+        path = Path(folder) / "export.zip"
+        await audit.export(tx, path, keys, SOURCES, progress=progress)
+        exported = await asyncio.to_thread(
+            tlog.verify_export, path, keys=keys, checkpoints=outside, progress=progress, visit=tlog.Meaning()
+        )
+    for one in exported.findings:
+        found.add(one.code, "as exported", one.place, one.detail)
+    return found
 
 
 def _table(findings: Sequence[tuple[str, str, str, str]]) -> None:

@@ -5,6 +5,7 @@ Pure but for the key files and the verifier's reading; the standard library and 
 
 from tallystick.tlog.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
 from tallystick.tlog.keys import KeyFolder
+from tallystick.tlog.meaning import Meaning
 from tallystick.tlog.notes import Note, NoteError, Signature, SigningKey, VerifierKey, parse_keys, sign_note
 from tallystick.tlog.offline import Finding, Progress, Row, Sealed, Verified, Visit, sent_id, verify_export
 from tallystick.tlog.tiles import MAX_ENTRY_BYTES, Tile, read_entries, tiles_of, write_entries
@@ -41,6 +42,7 @@ __all__ = [
     "Finding",
     "Frontier",
     "KeyFolder",
+    "Meaning",
     "Note",
     "NoteError",
     "Progress",

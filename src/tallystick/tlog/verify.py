@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tallystick.tlog.meaning import Meaning
 from tallystick.tlog.notes import NoteError, parse_keys
 from tallystick.tlog.offline import MAX_LISTED, verify_export
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NoteError, OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)
         return 2
-    found = verify_export(chosen.export, keys=keys, checkpoints=checkpoints)
+    found = verify_export(chosen.export, keys=keys, checkpoints=checkpoints, visit=Meaning())
     for finding in found.findings:
         print(f"{finding.code}  {finding.place}  {finding.detail}")
     for code, count in found.counts.items():

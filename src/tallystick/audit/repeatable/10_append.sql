@@ -1,5 +1,4 @@
--- audit.items_root: the RFC 6962 root over 32-byte digests that lie one after another. Pairs are hashed level by level, and one that is
--- left over moves up as it is, which gives the same root as the RFC's division at the largest power of two.
+-- audit.items_root: the RFC 6962 root over 32-byte digests that lie one after another.
 create or replace function audit.items_root(p_items bytea) returns bytea
 language plpgsql
 immutable
@@ -8,11 +7,32 @@ as $$
 declare
     n       integer := octet_length(p_items) / 32;
     v_level bytea;
+    v_stack bytea[] := '{}';
+    v_hash  bytea;
+    v_size  integer;
+    k       integer := 0;
 begin
-    if n = 1 then
-        return sha256('\x00'::bytea || p_items);
+    if n <= 64 then
+        -- A few: one after another, with the roots of full subtrees on a stack, which is cheaper than a statement a level.
+        for i in 1 .. n loop
+            v_hash := sha256('\x00'::bytea || substring(p_items from 32 * i - 31 for 32));
+            v_size := i;
+            while v_size % 2 = 0 loop
+                v_hash := sha256('\x01'::bytea || v_stack[k] || v_hash);
+                k := k - 1;
+                v_size := v_size / 2;
+            end loop;
+            k := k + 1;
+            v_stack[k] := v_hash;
+        end loop;
+        v_hash := v_stack[k];
+        for i in reverse k - 1 .. 1 loop
+            v_hash := sha256('\x01'::bytea || v_stack[i] || v_hash);
+        end loop;
+        return v_hash;
     end if;
-    -- A level is one value, as a part of it is found at once; in an array of values, those before it are gone through.
+    -- Pairs are hashed level by level, and one that is left over moves up as it is, which gives the root that the RFC's division at the
+    -- largest power of two gives. A level is one value, as a part of it is found at once.
     select string_agg(sha256('\x00'::bytea || substring(p_items from 32 * i + 1 for 32)), ''::bytea order by i) into v_level
       from generate_series(0, n - 1) as i;
     while n > 1 loop

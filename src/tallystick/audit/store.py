@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tallystick.audit.model import AuditEvent, Lag, Origin, PendingEvent, RecordedEvent, SignedCheckpoint, StoredTile
+from tallystick.audit.model import AuditEvent, Filter, Lag, Origin, PendingEvent, RecordedEvent, SignedCheckpoint, StoredTile
 from tallystick.db import Queries, ReadTx, Tx, bigints, byteas
 from tallystick.kit import dumps
 
@@ -22,6 +22,11 @@ _NEWEST_CHECKPOINT = _queries.bind("newest_checkpoint", SignedCheckpoint)
 _CHECKPOINT_AT = _queries.bind("checkpoint_at", SignedCheckpoint)
 _KEEP_CHECKPOINT = _queries.command("keep_checkpoint")
 _LAG = _queries.bind("lag", Lag)
+_PAGE = _queries.bind("page", RecordedEvent)
+_BY_IDS = _queries.bind("by_ids", RecordedEvent)
+_TELLS_OF = _queries.bind("tells_of", int)
+_DIGESTS = _queries.bind("digests", bytes)
+_LEAVES = _queries.bind("leaves", str)
 
 
 async def append(tx: Tx, events: Sequence[AuditEvent]) -> list[int]:
@@ -107,3 +112,40 @@ async def keep_checkpoint(tx: Tx, *, size: int, origin: int, root: bytes, note: 
 
 async def lag(tx: ReadTx) -> Lag:
     return await tx.single(_LAG)
+
+
+async def page(tx: ReadTx, asked: Filter, *, after: int, before: int, ascending: bool, limit: int) -> list[RecordedEvent]:
+    return await tx.all(
+        _PAGE,
+        {
+            "principal": asked.principal,
+            "on_behalf_of": asked.on_behalf_of,
+            "kind": asked.subject_kind,
+            "subject": asked.subject_id,
+            "verb": asked.verb,
+            "task_id": asked.task_id,
+            "request_id": asked.request_id,
+            "start": asked.start,
+            "end": asked.end,
+            "after": after,
+            "before": before,
+            "ascending": ascending,
+            "limit": limit,
+        },
+    )
+
+
+async def by_ids(tx: ReadTx, ids: Sequence[int]) -> list[RecordedEvent]:
+    return await tx.all(_BY_IDS, {"ids": list(ids)})
+
+
+async def tells_of(tx: ReadTx, *, kind: str, id: int) -> int | None:
+    return await tx.one(_TELLS_OF, {"kind": kind, "id": id})
+
+
+async def digests(tx: ReadTx, event_id: int) -> bytes:
+    return await tx.single(_DIGESTS, {"event_id": event_id})
+
+
+async def leaves(tx: ReadTx, *, first: int, count: int) -> list[str]:
+    return await tx.all(_LEAVES, {"first": first, "count": count})

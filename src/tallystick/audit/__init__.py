@@ -1,6 +1,7 @@
 """The record: one event for each call of a verb that changed something, written in the call's own transaction, and sealed."""
 
 from tallystick.audit.asking import by_ids, find_receipt, get, page, receipt, stream, tells_of
+from tallystick.audit.json_form import event_json, receipt_json
 from tallystick.audit.model import (
     AuditEvent,
     Filter,
@@ -35,6 +36,7 @@ __all__ = [
     "consistency_proof",
     "current_request",
     "entries",
+    "event_json",
     "find_receipt",
     "get",
     "inclusion_proof",
@@ -43,6 +45,7 @@ __all__ = [
     "origin",
     "page",
     "receipt",
+    "receipt_json",
     "root_at",
     "stream",
     "tells_of",

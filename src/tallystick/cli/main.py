@@ -99,6 +99,12 @@ SUBCOMMANDS = (
         "posting:reverse",
         "Take a journal back, wholly or in part, by another journal. Exit status 1 where the books refuse.",
     ),
+    Subcommand(
+        "timeline",
+        "audit:show_timeline",
+        "Show what became of a case, a transfer, a task, an agent or an account, in the order of the record.",
+    ),
+    Subcommand("audit", "audit:app", "The record: what was done, by whom, and what shows it."),
     Subcommand("calendar", "calendars:app", "Business-day calendars: which days the bank works, and when they end."),
     Subcommand("hold", "holding:app", "Holds: money that is set aside."),
     Subcommand("account", "accounts:app", "Accounts: open them, freeze them, limit them."),

@@ -1,4 +1,4 @@
-"""Events of the record as they are answered, and as files: JSON Lines and CSV (RFC 4180)."""
+"""Events of the record as files: JSON Lines and CSV (RFC 4180)."""
 
 from __future__ import annotations
 
@@ -18,34 +18,11 @@ COLUMNS = (
 _CHUNK = 65_536
 
 
-def event_answer(event: audit.RecordedEvent) -> dict[str, Any]:
-    """An event as `/v1/audit` shows it."""
-    return {
-        "id": str(event.id),
-        "index": _id(event.index),
-        "at": event.at,
-        "principal": event.principal,
-        "on_behalf_of": event.on_behalf_of,
-        "verb": event.verb,
-        "subject": {"kind": event.subject_kind, "id": _id(event.subject_id)},
-        "task_id": _id(event.task_id),
-        "step": event.step,
-        "decision_id": _id(event.decision_id),
-        "approval_id": _id(event.approval_id),
-        "request_id": event.request_id,
-        "trace_id": event.trace_id,
-        "detail": event.detail,
-        "payload": event.payload,
-        "erased_by": _id(event.erased_by),
-        "items": None if event.refs is None else {"kind": event.items_kind, "ids": [str(ref) for ref in event.refs]},
-    }
-
-
 async def jsonl_chunks(events: AsyncIterator[audit.RecordedEvent]) -> AsyncIterator[bytes]:
     """An event a line, in pieces of about 64 KiB, while they come in."""
     buffer = bytearray()
     async for event in events:
-        buffer += dumps(event_answer(event)) + b"\n"
+        buffer += dumps(audit.event_json(event)) + b"\n"
         if len(buffer) > _CHUNK:
             yield bytes(buffer)
             buffer.clear()
@@ -68,7 +45,7 @@ async def csv_chunks(events: AsyncIterator[audit.RecordedEvent]) -> AsyncIterato
 
 
 def _row(event: audit.RecordedEvent) -> dict[str, Any]:
-    answer = event_answer(event)
+    answer = audit.event_json(event)
     subject, items = answer.pop("subject"), answer.pop("items")
     return answer | {
         "at": event.at.isoformat(),
@@ -83,7 +60,3 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else dumps(value).decode()
-
-
-def _id(number: int | None) -> str | None:
-    return None if number is None else str(number)

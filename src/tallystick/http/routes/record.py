@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tallystick import audit, tlog
+from tallystick import audit, timeline, tlog
 from tallystick.http.exact import ExactRoute, Json
-from tallystick.http.paging import Cursor, Limit, bound_of, page
-from tallystick.http.record_files import csv_chunks, event_answer, jsonl_chunks
+from tallystick.http.paging import Cursor, Limit, bound_of, bounds_of, cursor_of, page
+from tallystick.http.record_files import csv_chunks, jsonl_chunks
 from tallystick.http.services import CurrentCall, Services
 from tallystick.http.shapes import Instant, Label, PathId, StringId
 from tallystick.http.streaming import Stream, a_place, begun
@@ -72,6 +72,22 @@ _STATUS: JsonDict = {
     "oldest_pending_s": None,
     "signed_size": "20",
     "signed_at": "2026-11-21T18:00:00.323456Z",
+}
+_ENTRY: JsonDict = {
+    "at": "2026-11-21T18:00:00.123456Z",
+    "event_id": "12",
+    "index": "11",
+    "verb": "tasks.record_step",
+    "principal": "screening-agent:2026-11-20@host:7",
+    "on_behalf_of": None,
+    "what": "prompt",
+    "task_id": "3",
+    "step": "explain",
+    "detail": {"kind": "model", "state": "done", "try": 1},
+    "kind": "step",
+    "id": "9",
+    "text": '{"detail":{"gen_ai.request.model":"m"},"fence":"1","input":"…","kind":"model","name":"explain","output":"…"}',
+    "state": "kept",
 }
 
 
@@ -172,6 +188,34 @@ class RecordStatusAnswer(BaseModel):
     signed_at: datetime | None
 
 
+class TimelineEntry(BaseModel):
+    """An event of the record, or one of the things that it tells of, with what is kept readable of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ENTRY]})
+
+    at: datetime
+    event_id: str
+    index: str | None
+    verb: str
+    principal: str
+    on_behalf_of: str | None
+    what: str
+    task_id: str | None
+    step: str | None
+    detail: dict[str, Any]
+    kind: str | None
+    id: str | None
+    text: str | None
+    state: Literal["kept", "erased", "gone"] | None
+
+
+class TimelinePage(BaseModel):
+    """What became of a thing, oldest first. A page may be short, or empty, and still have a next one."""
+
+    items: list[TimelineEntry]
+    next_cursor: str | None
+
+
 Principal = Annotated[Label | None, Query(description="Only what this principal did.")]
 OnBehalfOf = Annotated[Label | None, Query(description="Only what was done for this one.")]
 Kind = Annotated[Label | None, Query(description="Only what is about things of this kind.")]
@@ -207,7 +251,7 @@ async def list_audit_events(
     asked = _filter(principal, on_behalf_of, kind, id, verb, task_id, request_id, start, to)
     async with call.database.read() as tx:
         rows = await audit.page(tx, asked, bound=bound, ascending=order == "asc", limit=limit + 1)
-    return page(rows, limit, list_kind, item=event_answer, bound=lambda row: row.id)
+    return page(rows, limit, list_kind, item=audit.event_json, bound=lambda row: row.id)
 
 
 @router.get(
@@ -245,7 +289,7 @@ async def export_audit_events(
 async def get_audit_event(event_id: PathId, call: CurrentCall) -> Response:
     """One event of the record."""
     async with call.database.read() as tx:
-        return Json(event_answer(await audit.get(tx, event_id)))
+        return Json(audit.event_json(await audit.get(tx, event_id)))
 
 
 @router.get("/v1/audit/events/{event_id}/receipt", response_model=ReceiptAnswer)
@@ -256,7 +300,7 @@ async def get_receipt(
 ) -> Response:
     """What shows that an event is in the record, to be checked without us."""
     async with call.database.snapshot() as tx:
-        return Json(_receipt(await audit.receipt(tx, event_id, item=item)))
+        return Json(audit.receipt_json(await audit.receipt(tx, event_id, item=item)))
 
 
 @router.get("/v1/audit/receipts", response_model=ReceiptAnswer)
@@ -267,7 +311,7 @@ async def find_receipt(
 ) -> Response:
     """The receipt of the event that tells of a thing: of the call that made it."""
     async with call.database.snapshot() as tx:
-        return Json(_receipt(await audit.find_receipt(tx, kind=kind, id=id)))
+        return Json(audit.receipt_json(await audit.find_receipt(tx, kind=kind, id=id)))
 
 
 @router.get("/v1/audit/consistency", response_model=ConsistencyAnswer)
@@ -280,6 +324,26 @@ async def get_consistency(
     async with call.database.snapshot() as tx:
         path = await audit.consistency_proof(tx, old, new)
     return Json({"old": str(old), "new": str(new), "path": [step.hex() for step in path]})
+
+
+@router.get("/v1/audit/timeline", response_model=TimelinePage)
+async def get_timeline(
+    *,
+    call: CurrentCall,
+    kind: Annotated[timeline.Kind, Query(description="What the thing is.")],
+    id: Annotated[Label, Query(description="Its number; of an agent or an account, its name.")],
+    start: From = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="How many events a page may hold.")] = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Every prompt, step, decision, vote, posting and event of a thing, in the order of the record."""
+    list_kind = f"timeline {kind}"
+    bounds = bounds_of(cursor, list_kind, 2)
+    after = None if bounds is None else timeline.Mark(*bounds)
+    async with call.database.snapshot() as tx:
+        found = await timeline.page(tx, kind, id, after=after, start=start, limit=limit)
+    following = None if found.next is None else cursor_of(list_kind, found.next.event_id, found.next.seq)
+    return Json({"items": [timeline.entry_json(entry) for entry in found.entries], "next_cursor": following})
 
 
 @router.get("/v1/audit/status", response_model=RecordStatusAnswer)
@@ -349,28 +413,3 @@ def _filter(  # noqa: PLR0917
         start=start,
         end=end,
     )
-
-
-def _receipt(receipt: audit.Receipt) -> dict[str, Any]:
-    item = receipt.item
-    return {
-        "event_id": str(receipt.event_id),
-        "state": receipt.state,
-        "leaf": receipt.leaf,
-        "leaf_hash": receipt.leaf_hash.hex(),
-        "index": None if receipt.index is None else str(receipt.index),
-        "size": None if receipt.checkpoint is None else str(receipt.checkpoint.size),
-        "path": [step.hex() for step in receipt.path],
-        "checkpoint": None if receipt.checkpoint is None else receipt.checkpoint.note,
-        "item": None
-        if item is None
-        else {
-            "kind": item.kind,
-            "id": str(item.id),
-            "place": item.place,
-            "count": item.count,
-            "digest": item.digest.hex(),
-            "path": [step.hex() for step in item.path],
-            "root": item.root.hex(),
-        },
-    }

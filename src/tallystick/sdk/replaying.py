@@ -1,8 +1,8 @@
 """Replay: an agent's code is run over what was recorded of a task, and is to come by the same way to the same end.
 
 Nothing is done again. A step is answered with what it gave back then, and its function is not called; what is not on the
-record is not made up: there the replay ends, with the first difference. Steps are to be asked for in the order of the record, as
-far as it has one: of steps that ran side by side, either may come first.
+record is not made up: there the replay ends, with the first difference. Steps are to be asked for in the order of the record,
+as far as it has one: of steps that ran side by side, either may come first.
 """
 
 # A place that takes nothing has no use for what it is given.

@@ -70,7 +70,7 @@ async def test_the_code_that_ran_comes_by_the_same_way(books: Database, payload:
 
 async def test_so_does_the_code_of_a_task_that_waited_for_people(books: Database) -> None:
     async with working(books):
-        yes, no = await enqueue(books, ask=True), await enqueue(books, ask=True)
+        yes, no = await enqueue(books, ask=True, fails="once"), await enqueue(books, ask=True)
         for task_id, approved in ((yes, True), (no, False)):
             await in_status(books, task_id, "waiting")
             await _same(await _recorded(books, task_id))
@@ -143,6 +143,18 @@ async def test_a_step_that_failed_fails_again_with_the_same_exception(books: Dat
     assert await replay([other], of_task) is None
 
 
+async def test_a_step_that_failed_in_the_last_of_all_attempts_fails_again(books: Database) -> None:
+    def odd() -> None:
+        raise Odd("it is odd")
+
+    async def handler(task: Task[dict[str, Any]]) -> None:
+        await task.step("odd", odd)
+
+    of_task, other = await _run(books, handler, "dead", max_attempts=2)
+    assert (of_task.end, of_task.error) == ("failed", "Odd: it is odd")
+    assert await replay([other], of_task) is None
+
+
 async def test_a_task_that_was_given_up_fails_again_in_the_same_way(books: Database) -> None:
     async def handler(task: Task[dict[str, Any]]) -> None:
         await task.step("first", lambda: 1)
@@ -161,6 +173,21 @@ async def test_a_task_that_was_given_up_fails_again_in_the_same_way(books: Datab
     found = await replay([other], of_task)
     assert found is not None
     assert found.kind == "end"
+
+
+async def test_a_step_that_was_begun_early_and_ended_late_may_be_asked_for_early(books: Database) -> None:
+    async def slow(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    async def handler(task: Task[dict[str, Any]]) -> Any:
+        slowly = asyncio.ensure_future(task.step("slow", slow, 0.2))
+        await asyncio.sleep(0.05)
+        return [await task.step("fast", slow, 0.0), await slowly]
+
+    of_task, other = await _run(books, handler)
+    assert [step.line.name for step in of_task.steps] == ["fast", "slow"]
+    assert await replay([other], of_task) is None
 
 
 async def test_steps_that_ran_side_by_side_may_have_ended_in_any_order(books: Database) -> None:

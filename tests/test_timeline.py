@@ -190,10 +190,12 @@ async def test_the_timeline_of_an_account_has_its_own_postings_of_calls_with_man
         await ledger.change_status(tx, "ALICE", "open", actor="anna")
     await post(bob)
     await post(*[alice] * 30)
+    async with books.write() as tx:
+        await ledger.change_status(tx, "ALICE", "frozen", actor="anna")
     async with books.read() as tx:
         assert (await ledger.account(tx, "ALICE")).posted == 100_000 + 32 * 5
     whole = await _all(books, "account", "ALICE")
-    assert _whats(whole) == ["posting"] * 3 + ["act"] * 2 + ["posting"] * 30
+    assert _whats(whole) == ["posting"] * 3 + ["act"] * 2 + ["posting"] * 30 + ["act"]
     assert all("ALICE" in (entry.text or "") for entry in whole if entry.what == "posting")
     for limit in (1, 2, 3, 4, 10, 31):
         assert await _all(books, "account", "ALICE", limit=limit) == whole

@@ -47,19 +47,25 @@ select f.id
                   %(limit)s::bigint) as f (id)
 
 -- of_transfer --
--- The calls that proposed or settled a transfer together with others, which name it.
-select f.id
+-- The calls that proposed or settled a transfer together with others, which name it. They are about the first of them, which has that id
+-- or a lower one.
+select e.id
   from actions.transfer t
  cross join lateral (values ('transfers.propose', t.created_at), ('transfers.settle', t.settled_at)) as m (verb, at)
- cross join lateral audit.find(null, null, null, null, m.verb, null, null, m.at - interval '1 second', m.at + interval '5 minutes',
-                               %(after)s::bigint, 9223372036854775807, true, 100000) as f (id)
-  join audit.event e on e.id = f.id
+ cross join lateral (select e.id, e.verb, e.at, e.leaf
+                       from audit.event e
+                      where e.subject_kind = 'transfer' and e.subject_id <= t.id
+                      order by e.subject_id desc
+                      limit 5000) as e
   left join audit.payload p on p.event_id = e.id
  cross join lateral (select coalesce(p.body, e.leaf::jsonb -> 'detail') -> 'transfers' as transfers) as d
- where t.id = %(transfer)s::bigint and m.at is not null
+ where t.id = %(transfer)s::bigint
+   and e.id > %(after)s::bigint
+   and e.verb = m.verb
+   and e.at between m.at - interval '1 second' and m.at + interval '5 minutes'
    and (d.transfers @> jsonb_build_array(jsonb_build_array(t.id::text)) or d.transfers @> jsonb_build_array(jsonb_build_array(t.id))
         or d.transfers @> jsonb_build_array(t.id))
- order by f.id
+ order by e.id
 
 -- of_entries --
 -- The entries of an account above a number, and the event of each one's journal.

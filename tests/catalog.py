@@ -28,7 +28,9 @@ _PARTS = {
           from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
          where {_OURS} and not tgisinternal""",
     "function": f"""
-        select n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), pg_get_userbyid(p.proowner), p.proacl::text,
+        select n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), pg_get_userbyid(p.proowner),
+               -- Who may call it: in which order they were allowed to means nothing.
+               (select string_agg(a::text, ',' order by a::text) from unnest(p.proacl) a),
                md5(pg_get_functiondef(p.oid)), obj_description(p.oid, 'pg_proc')
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {_OURS}""",
     "row of settings": "select 'asset', code, kind, scale from ledger.asset",

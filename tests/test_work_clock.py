@@ -148,7 +148,7 @@ async def _steps(db: Database, task_id: int) -> list[work.Step]:
 async def test_a_timeout_and_a_deadline_are_over_after_a_jump_and_are_told_once(db: Database, database: TestDatabase) -> None:
     with Owner(database) as owner:
         owner.shiftable()
-        await call(db, work.configure, "a", "t", timeout_s=600)
+        await call(db, work.configure, "a", "t", by="me", timeout_s=600)
         slow, due = await one(db), await one(db, deadline_at=datetime.now(UTC) + timedelta(seconds=600))
         await claim(db, lease_s=3600)
         owner.shift(HOUR - 10)

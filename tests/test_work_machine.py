@@ -169,7 +169,7 @@ class Work(RuleBasedStateMachine):
     def configure(self, agent: str, type: str, attempts: int, timeout_s: int, per_key: int) -> None:
         policy = {"max_attempts": attempts, "max_crashes": 2, "timeout_s": timeout_s, "backoff_s": 2, "max_backoff_s": 5}
         policy["per_key"] = per_key
-        self.given(work.configure, agent, type, **policy)
+        self.given(work.configure, agent, type, by="me", **policy)
         self.model.configure(agent, type, **policy)
 
     @rule(

@@ -116,13 +116,13 @@ async def test_a_task_that_is_cancelled_before_its_turn_is_passed_over(db: Datab
 
 async def test_as_many_under_one_key_run_as_the_queue_says(db: Database, database: TestDatabase) -> None:
     with Owner(database) as owner:
-        await call(db, work.configure, "a", "t", per_key=2)
+        await call(db, work.configure, "a", "t", by="me", per_key=2)
         ids = await enqueue(db, *[new(order_key="k") for _ in range(5)])
         first, second = await claim(db)
         assert [first.task_id, second.task_id] == ids[:2]
         await finish(db, second)
         assert await _ids(db) == [ids[2]]
-        await call(db, work.configure, "a", "t", per_key=4)
+        await call(db, work.configure, "a", "t", by="me", per_key=4)
         await finish(db, first)
         assert await _ids(db) == ids[3:]
         owner.check()

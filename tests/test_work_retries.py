@@ -17,7 +17,7 @@ from tests.working import Owner, asking, call, claim, claim_one, enqueue, fail, 
 async def test_the_backoff_doubles_with_jitter_up_to_its_bound(db: Database, database: TestDatabase) -> None:
     with Owner(database) as owner:
         owner.shiftable()
-        await call(db, work.configure, "a", "t", max_attempts=1000, backoff_s=2, max_backoff_s=20)
+        await call(db, work.configure, "a", "t", by="me", max_attempts=1000, backoff_s=2, max_backoff_s=20)
         ids = await enqueue(db, *[new() for _ in range(60)])
         spread: list[float] = []
         for attempt, most in enumerate([2, 4, 8, 16, 20, 20], 1):
@@ -56,7 +56,7 @@ async def test_a_failure_may_say_when_to_try_again(db: Database, database: TestD
 
 async def test_attempts_and_crashes_are_counted_apart(db: Database, database: TestDatabase) -> None:
     with Owner(database) as owner:
-        await call(db, work.configure, "a", "t", max_attempts=3, max_crashes=3)
+        await call(db, work.configure, "a", "t", by="me", max_attempts=3, max_crashes=3)
         task = await one(db)
         ends: list[Any] = ["error", "crash", "timeout", "returned", "crash", "returned"]
         wanted = [(1, 0), (1, 1), (2, 1), (2, 1), (2, 2), (2, 2)]
@@ -75,7 +75,7 @@ async def test_attempts_and_crashes_are_counted_apart(db: Database, database: Te
 async def test_the_first_crash_is_tried_again_at_once_and_the_next_after_a_while(db: Database, database: TestDatabase) -> None:
     with Owner(database) as owner:
         owner.shiftable()
-        await call(db, work.configure, "a", "t", backoff_s=4)
+        await call(db, work.configure, "a", "t", by="me", backoff_s=4)
         task = await one(db)
         for at, low, high in ((61, 0, 0), (200, 2, 4), (400, 4, 8)):
             await claim_one(db, lease_s=10)
@@ -89,7 +89,7 @@ async def test_the_first_crash_is_tried_again_at_once_and_the_next_after_a_while
 
 
 async def test_a_task_may_have_fewer_or_more_attempts_than_its_queue_gives(db: Database) -> None:
-    await call(db, work.configure, "a", "t", max_attempts=2)
+    await call(db, work.configure, "a", "t", by="me", max_attempts=2)
     once, thrice, twice = await enqueue(db, new(max_attempts=1), new(max_attempts=3), new())
     for became in (["dead", "again", "again"], ["again", "dead"], ["dead"]):
         assert await fail(db, *await claim(db), retry_in_s=0) == became
@@ -109,7 +109,7 @@ async def test_a_failure_that_is_final_is_not_tried_again(db: Database) -> None:
 
 
 async def test_a_lost_fence_fails_nothing_and_a_batch_tells_each(db: Database) -> None:
-    await call(db, work.configure, "a", "t", max_attempts=2)
+    await call(db, work.configure, "a", "t", by="me", max_attempts=2)
     first, second, third = await enqueue(db, new(), new(max_attempts=1), new())
     held = await claim(db)
     await finish(db, held[2])
@@ -123,7 +123,7 @@ async def test_what_was_given_up_can_be_put_back_with_all_its_attempts_and_its_s
     db: Database, database: TestDatabase
 ) -> None:
     with Owner(database) as owner:
-        await call(db, work.configure, "a", "t", max_attempts=2)
+        await call(db, work.configure, "a", "t", by="me", max_attempts=2)
         task = await one(db, priority=5)
         for _ in range(2):
             held = await claim_one(db)
@@ -210,11 +210,11 @@ async def test_what_has_ended_otherwise_cannot_be_cancelled(db: Database) -> Non
 
 
 async def test_a_policy_is_changed_in_part_and_stays_sound(db: Database) -> None:
-    await call(db, work.configure, "a", "t", max_attempts=7, backoff_s=30)
-    await call(db, work.configure, "a", "t", timeout_s=9)
+    await call(db, work.configure, "a", "t", by="me", max_attempts=7, backoff_s=30)
+    await call(db, work.configure, "a", "t", by="me", timeout_s=9)
     with pytest.raises(Invalid, match="policy_out_of_range"):
-        await call(db, work.configure, "a", "t", max_backoff_s=5)
-    await call(db, work.configure, "a", "t", backoff_s=400)
+        await call(db, work.configure, "a", "t", by="me", max_backoff_s=5)
+    await call(db, work.configure, "a", "t", by="me", backoff_s=400)
     async with db.read() as tx:
         policy = await work.policy(tx, "a", "t")
     assert policy is not None

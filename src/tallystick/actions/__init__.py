@@ -2,7 +2,7 @@
 
 from tallystick.actions.model import SETTLE_TASK, SETTLEMENT_AGENT, NewTransfer, Settled, Transfer
 from tallystick.actions.references import REFERENCES
-from tallystick.actions.service import get, page, propose, settle
+from tallystick.actions.service import get, of_journals, page, propose, settle
 
 __all__ = [
     "REFERENCES",
@@ -12,6 +12,7 @@ __all__ = [
     "Settled",
     "Transfer",
     "get",
+    "of_journals",
     "page",
     "propose",
     "settle",

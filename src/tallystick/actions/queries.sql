@@ -39,6 +39,18 @@ select t.id, t.principal, f.name as from_account, g.name as to_account, t.amount
   join ledger.asset s on s.code = t.asset
  where t.id = any (%(ids)s::bigint[])
 
+-- of_journals --
+-- The transfers that some journals carried out, in the order of their ids.
+select t.id, t.principal, f.name as from_account, g.name as to_account, t.amount, t.asset, s.scale::integer as scale,
+       t.description, t.settle, t.status, t.reason, t.journal_id, t.task_id, t.created_at, t.settled_at
+  from ledger.journal j
+  join actions.transfer t on t.id = j.ref_id and t.journal_id = j.id
+  join ledger.account f on f.id = t.from_account
+  join ledger.account g on g.id = t.to_account
+  join ledger.asset s on s.code = t.asset
+ where j.id = any (%(journals)s::bigint[]) and j.kind = 'transfer'
+ order by t.id
+
 -- page --
 -- Transfers below an id, newest first.
 select t.id, t.principal, f.name as from_account, g.name as to_account, t.amount, t.asset, s.scale::integer as scale,

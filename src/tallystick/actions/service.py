@@ -122,6 +122,11 @@ async def get(tx: ReadTx, transfer_id: int) -> Transfer:
     return found[transfer_id]
 
 
+async def of_journals(tx: ReadTx, journal_ids: Sequence[int]) -> list[Transfer]:
+    """The transfers that some journals carried out, in the order of their ids."""
+    return await store.of_journals(tx, journal_ids)
+
+
 async def page(tx: ReadTx, *, account: str | None = None, before: int | None = None, limit: int = 50) -> list[Transfer]:
     """A page of transfers below the id `before`, newest first; those of one account where it is named."""
     account_id = (await ledger.account(tx, account)).id if account is not None else None

@@ -53,6 +53,7 @@ _TAKE_KEYS = _queries.bind("take_keys", Claimed)
 _PROPOSE_NOW = _queries.bind("propose_now", Proposed)
 _INSERT_QUEUED = _queries.bind("insert_queued", datetime)
 _BY_IDS = _queries.bind("by_ids", Transfer)
+_OF_JOURNALS = _queries.bind("of_journals", Transfer)
 _PAGE = _queries.bind("page", Transfer)
 _PAGE_OF_ACCOUNT = _queries.bind("page_of_account", Transfer)
 _LOCK_QUEUED = _queries.bind("lock_queued", Queued)
@@ -101,6 +102,10 @@ async def insert_queued(
 
 async def by_ids(tx: ReadTx, ids: Sequence[int]) -> dict[int, Transfer]:
     return {transfer.id: transfer for transfer in await tx.all(_BY_IDS, {"ids": list(ids)})}
+
+
+async def of_journals(tx: ReadTx, journal_ids: Sequence[int]) -> list[Transfer]:
+    return await tx.all(_OF_JOURNALS, {"journals": list(journal_ids)})
 
 
 async def page(tx: ReadTx, *, account_id: int | None, before: int, limit: int) -> list[Transfer]:

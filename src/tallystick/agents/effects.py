@@ -48,9 +48,11 @@ async def carry_out(
     for place, effect in effects:
         try:
             if isinstance(effect, sdk.Publish):
-                await memory.publish(tx, principal, agent=agent, type=effect.type, payload=effect.payload)
+                await memory.publish(
+                    tx, principal, agent=agent, type=effect.type, payload=effect.payload, task_id=attempt.task_id
+                )
             elif isinstance(effect, sdk.Enqueue):
-                await work.enqueue(tx, principal, [_task(effect)])
+                await work.enqueue(tx, principal, [_task(effect)], task_id=attempt.task_id)
         except TallystickError as error:
             if isinstance(error, Unavailable):
                 raise

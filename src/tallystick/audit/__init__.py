@@ -1,9 +1,22 @@
 """The record: one event for each call of a verb that changed something, written in the call's own transaction, and sealed."""
 
+from tallystick.audit.asking import by_ids, find_receipt, get, page, receipt, stream, tells_of
 from tallystick.audit.checking import Checked, Finding, check
 from tallystick.audit.exporting import Exported, Progress, export
-from tallystick.audit.model import AuditEvent, Items, Lag, Origin, RecordedEvent, RecordedRow, SignedCheckpoint
-from tallystick.audit.proving import checkpoint, consistency_proof, inclusion_proof, lag, origin, root_at, tile
+from tallystick.audit.json_form import event_json, receipt_json
+from tallystick.audit.model import (
+    AuditEvent,
+    Filter,
+    ItemReceipt,
+    Items,
+    Lag,
+    Origin,
+    Receipt,
+    RecordedEvent,
+    RecordedRow,
+    SignedCheckpoint,
+)
+from tallystick.audit.proving import checkpoint, consistency_proof, entries, inclusion_proof, lag, origin, root_at, tile
 from tallystick.audit.sealing import Sealer
 from tallystick.audit.service import answer_for, append, append_many, current_request, latest
 
@@ -11,11 +24,14 @@ __all__ = [
     "AuditEvent",
     "Checked",
     "Exported",
+    "Filter",
     "Finding",
+    "ItemReceipt",
     "Items",
     "Lag",
     "Origin",
     "Progress",
+    "Receipt",
     "RecordedEvent",
     "RecordedRow",
     "Sealer",
@@ -23,15 +39,25 @@ __all__ = [
     "answer_for",
     "append",
     "append_many",
+    "by_ids",
     "check",
     "checkpoint",
     "consistency_proof",
     "current_request",
+    "entries",
+    "event_json",
     "export",
+    "find_receipt",
+    "get",
     "inclusion_proof",
     "lag",
     "latest",
     "origin",
+    "page",
+    "receipt",
+    "receipt_json",
     "root_at",
+    "stream",
+    "tells_of",
     "tile",
 ]

@@ -43,7 +43,10 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedEvent:
-    """An event as it stands in the record. `index` is its place in the tree, once it is sealed; `leaf` is what is sealed."""
+    """An event as it stands in the record. `index` is its place in the tree, once it is sealed; `leaf` is what is sealed.
+
+    `erased_by` is the event by which its payload was erased, where that is so.
+    """
 
     id: int
     at: datetime
@@ -60,10 +63,64 @@ class RecordedEvent:
     trace_id: str | None
     detail: Any
     payload: Any
+    erased_by: int | None
     items_kind: str | None
     refs: list[int] | None
     index: int | None
     leaf: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which events are asked for; what is None does not matter. `start` is the first moment, `end` the one after the last.
+
+    A `verb` that ends in a dot stands for all that begin with it. A thing, by `subject_kind` and `subject_id`, is what an event
+    is about or one of its items. `request_id` is one of the requests that an event answers.
+    """
+
+    principal: str | None = None
+    on_behalf_of: str | None = None
+    subject_kind: str | None = None
+    subject_id: int | None = None
+    verb: str | None = None
+    task_id: int | None = None
+    request_id: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReceipt:
+    """What binds one item to its event: the audit path, in the tree over the items' digests, from `place` to `root`."""
+
+    kind: str
+    id: int
+    place: int
+    count: int
+    digest: bytes
+    path: list[bytes]
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What shows that an event is in the record: its leaf, the leaf's place, and the audit path to the root of `checkpoint`.
+
+    Before a checkpoint covers it, it is pending: `checkpoint` is None and the path is empty.
+    """
+
+    event_id: int
+    leaf: str
+    leaf_hash: bytes
+    index: int | None
+    path: list[bytes]
+    checkpoint: SignedCheckpoint | None
+    item: ItemReceipt | None
+
+    @property
+    def state(self) -> str:
+        """`sealed`, or `pending` until a signed checkpoint covers the leaf."""
+        return "pending" if self.checkpoint is None else "sealed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,15 @@ async def tile(tx: ReadTx, wanted: tlog.Tile) -> bytes:
     return found[wanted.level, wanted.n][: wanted.width * tlog.HASH_BYTES]
 
 
+async def entries(tx: ReadTx, wanted: tlog.Tile) -> bytes:
+    """The leaves of a tile of entries, as far as it stands in a signed tree. Refuses with `NotFound` (`unknown_tile`)."""
+    newest = await store.newest_checkpoint(tx)
+    if newest is None or wanted.level is not None or not wanted.stands(newest.size):
+        raise NotFound("unknown_tile", f"the signed tree has no tile {wanted.path}")
+    leaves = await store.leaves(tx, first=wanted.n * tlog.TILE_WIDTH, count=wanted.width)
+    return tlog.write_entries(leaf.encode() for leaf in leaves)
+
+
 async def checkpoint(tx: ReadTx) -> SignedCheckpoint:
     """The newest checkpoint; refuses with `NotFound` (`no_checkpoint`) before the first one."""
     newest = await store.newest_checkpoint(tx)

@@ -8,7 +8,7 @@ select audit.write(%(principals)s::text[], %(on_behalf_of)s::text[], %(verbs)s::
 -- latest --
 -- The newest event of a subject, of one verb where that is given.
 select e.id, e.at, e.principal, e.on_behalf_of, e.verb, e.subject_kind, e.subject_id, e.task_id, e.step, e.decision_id, e.approval_id,
-       e.request_id, e.trace_id, e.leaf::jsonb -> 'detail' as detail, p.body as payload, e.items_kind, e.refs, l.idx as index, e.leaf
+       e.request_id, e.trace_id, e.leaf::jsonb -> 'detail' as detail, p.body as payload, p.erased_by, e.items_kind, e.refs, l.idx as index, e.leaf
   from audit.event e
   left join audit.payload p on p.event_id = e.id
   left join audit.leaf l on l.event_id = e.id
@@ -184,3 +184,46 @@ select 'audit.payload', p.event_id
   from audit.payload p
  where not exists (select from audit.event e where e.id = p.event_id)
  limit 1000
+
+-- page --
+-- A page of the events that are asked for, in the order of their ids or against it.
+select e.id, e.at, e.principal, e.on_behalf_of, e.verb, e.subject_kind, e.subject_id, e.task_id, e.step, e.decision_id, e.approval_id,
+       e.request_id, e.trace_id, e.leaf::jsonb -> 'detail' as detail, p.body as payload, p.erased_by, e.items_kind, e.refs, l.idx as index,
+       e.leaf
+  from audit.find(%(principal)s::text, %(on_behalf_of)s::text, %(kind)s::text, %(subject)s::bigint, %(verb)s::text, %(task_id)s::bigint,
+                  %(request_id)s::text, %(start)s::timestamptz, %(end)s::timestamptz, %(after)s::bigint, %(before)s::bigint,
+                  %(ascending)s::boolean, %(limit)s::bigint) with ordinality as f (id, ord)
+  join audit.event e on e.id = f.id
+  left join audit.payload p on p.event_id = e.id
+  left join audit.leaf l on l.event_id = e.id
+ order by f.ord
+
+-- by_ids --
+-- Events by their ids, in the order of these.
+select e.id, e.at, e.principal, e.on_behalf_of, e.verb, e.subject_kind, e.subject_id, e.task_id, e.step, e.decision_id, e.approval_id,
+       e.request_id, e.trace_id, e.leaf::jsonb -> 'detail' as detail, p.body as payload, p.erased_by, e.items_kind, e.refs, l.idx as index,
+       e.leaf
+  from audit.event e
+  left join audit.payload p on p.event_id = e.id
+  left join audit.leaf l on l.event_id = e.id
+ where e.id = any (%(ids)s::bigint[])
+ order by e.id
+
+-- tells_of --
+-- The event that tells of a thing first: among its items, or as what it is about; null where there is none.
+select coalesce(audit.tells_of(%(kind)s::text, %(id)s::bigint),
+                (select min(e.id) from audit.event e where e.subject_kind = %(kind)s::text and e.subject_id = %(id)s::bigint)) as event_id
+
+-- digests --
+-- The digests of an event's items, one after another.
+select coalesce(e.items, ''::bytea) as items
+  from audit.event e
+ where e.id = %(event_id)s::bigint
+
+-- leaves --
+-- Leaves of the tree, from one index on, in order.
+select e.leaf
+  from audit.leaf l
+  join audit.event e on e.id = l.event_id
+ where l.idx >= %(first)s::bigint and l.idx < %(first)s::bigint + %(count)s::bigint
+ order by l.idx

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from tallystick.audit.model import (
     AuditEvent,
+    Filter,
     IndexRange,
     Lag,
     Node,
@@ -46,6 +47,11 @@ _COUNT_NODES = _queries.bind("count_nodes", int)
 _COLUMNS = _queries.bind("columns", StoredEvent)
 _STRAYS = _queries.bind("strays", Stray)
 _SIGNED_SIZES = _queries.bind("signed_sizes", int)
+_PAGE = _queries.bind("page", RecordedEvent)
+_BY_IDS = _queries.bind("by_ids", RecordedEvent)
+_TELLS_OF = _queries.bind("tells_of", int)
+_DIGESTS = _queries.bind("digests", bytes)
+_LEAVES = _queries.bind("leaves", str)
 
 
 async def append(tx: Tx, events: Sequence[AuditEvent]) -> list[int]:
@@ -171,3 +177,40 @@ async def columns(tx: ReadTx, *, after: int, limit: int) -> list[StoredEvent]:
 
 async def strays(tx: ReadTx) -> list[Stray]:
     return await tx.all(_STRAYS)
+
+
+async def page(tx: ReadTx, asked: Filter, *, after: int, before: int, ascending: bool, limit: int) -> list[RecordedEvent]:
+    return await tx.all(
+        _PAGE,
+        {
+            "principal": asked.principal,
+            "on_behalf_of": asked.on_behalf_of,
+            "kind": asked.subject_kind,
+            "subject": asked.subject_id,
+            "verb": asked.verb,
+            "task_id": asked.task_id,
+            "request_id": asked.request_id,
+            "start": asked.start,
+            "end": asked.end,
+            "after": after,
+            "before": before,
+            "ascending": ascending,
+            "limit": limit,
+        },
+    )
+
+
+async def by_ids(tx: ReadTx, ids: Sequence[int]) -> list[RecordedEvent]:
+    return await tx.all(_BY_IDS, {"ids": list(ids)})
+
+
+async def tells_of(tx: ReadTx, *, kind: str, id: int) -> int | None:
+    return await tx.one(_TELLS_OF, {"kind": kind, "id": id})
+
+
+async def digests(tx: ReadTx, event_id: int) -> bytes:
+    return await tx.single(_DIGESTS, {"event_id": event_id})
+
+
+async def leaves(tx: ReadTx, *, first: int, count: int) -> list[str]:
+    return await tx.all(_LEAVES, {"first": first, "count": count})

@@ -118,6 +118,17 @@ SUBCOMMANDS = (
     ),
     Subcommand("legal-hold", "subjects:holds", "Legal holds: whose data must not be erased until the hold is lifted."),
     Subcommand("retention", "subjects:retention", "Retention: how long data of each kind is kept at least."),
+    Subcommand(
+        "timeline",
+        "audit:show_timeline",
+        "Show what became of a case, a transfer, a task, an agent or an account, in the order of the record.",
+    ),
+    Subcommand(
+        "replay",
+        "replay:replay",
+        "Run an agent's code over what was recorded of a task, and say where it first goes another way: then exit status 1.",
+    ),
+    Subcommand("audit", "audit:app", "The record: what was done, by whom, and what shows it."),
     Subcommand("calendar", "calendars:app", "Business-day calendars: which days the bank works, and when they end."),
     Subcommand("hold", "holding:app", "Holds: money that is set aside."),
     Subcommand("account", "accounts:app", "Accounts: open them, freeze them, limit them."),

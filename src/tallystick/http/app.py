@@ -36,6 +36,7 @@ from tallystick.http.routes import (
     postings,
     queues,
     reconciliations,
+    record,
     schedules,
     statements,
     steps,
@@ -69,6 +70,7 @@ _NATIVE = (
     closing,
     payments,
     reconciliations,
+    record,
 )
 _GUIDES = (retail, fintech, banking, agents, production)
 
@@ -118,7 +120,7 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         app.router.routes.extend(room.bulk.routes)
     for guide in _GUIDES:
         app.router.routes.extend(guide.router.routes)
-    app.router.routes.extend([*health.routes(), *docs.routes()])
+    app.router.routes.extend([*health.routes(), *docs.routes(), *record.routes()])
     app.add_exception_handler(405, MethodNotAllowed(app.router.routes).answer)
     envelope = partial(Envelope, max_body_bytes=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
     app.add_middleware(envelope)

@@ -113,34 +113,25 @@ async def once_per_batch(
 
 
 async def change_status(tx: Tx, name: str, status: AccountStatus, *, actor: str) -> AccountChange:
-    """`set_status`, with an event of the record where it changes; the change that the account's status stands by."""
-    return await _changed(
-        tx, name, actor, f"accounts.{_VERBS[status]}", lambda: service.set_status(tx, name, status, actor=actor)
-    )
+    """`set_status`; the change that the account's status stands by."""
+    return await _changed(tx, name, lambda: service.set_status(tx, name, status, actor=actor))
 
 
 async def change_limit(tx: Tx, name: str, limit: Number | None, *, actor: str) -> AccountChange:
     """Let an account be overdrawn up to `limit` (decimal, in its asset), or without end where that is `None`.
 
-    See `set_floor`. With an event of the record where it changes; the change that the account's limit stands by.
+    See `set_floor`. The change that the account's limit stands by.
     """
     found = await service.account(tx, name)
     floor = None if limit is None else -_limit(limit, found)
-    return await _changed(tx, name, actor, "accounts.limit", lambda: service.set_floor(tx, name, floor, actor=actor))
+    return await _changed(tx, name, lambda: service.set_floor(tx, name, floor, actor=actor))
 
 
-_VERBS: dict[str, str] = {"open": "unfreeze", "frozen": "freeze", "closed": "close"}
-
-
-async def _changed(tx: Tx, name: str, actor: str, verb: str, change: Callable[[], Awaitable[Account]]) -> AccountChange:
+async def _changed(tx: Tx, name: str, change: Callable[[], Awaitable[Account]]) -> AccountChange:
     found = await service.account(tx, name)
     await service.lock(tx, [found.id])
-    (before,) = await service.account_changes(tx, found.id, limit=1)
     await change()
     (after,) = await service.account_changes(tx, found.id, limit=1)
-    if after.n != before.n:
-        detail = {"status": after.status, "floor": after.floor}
-        await audit.append(tx, principal=actor, verb=verb, subject_kind="account", subject_id=found.id, detail=detail)
     return after
 
 

@@ -14,16 +14,27 @@ from tallystick.memory.model import Event
 _NEWEST = 2**63 - 1
 
 
-async def publish(tx: Tx, principal: str, *, agent: str, type: str, payload: Mapping[str, Any]) -> Event:
+async def publish(
+    tx: Tx, principal: str, *, agent: str, type: str, payload: Mapping[str, Any], task_id: int | None = None
+) -> Event:
     """Leave a fact for other agents; it is never changed. Tasks that wait for it go on: ring `work.CHANNEL` afterwards.
 
+    `task_id` is the task that it is an effect of, where it is one.
     Refuses with `Invalid` (`name_malformed`).
     """
     check_name(agent, "an agent's name")
     check_name(type, "an event's type")
     event = await store.publish(tx, principal=principal, agent=agent, type=type, payload=payload)
     items = await store.items(tx, event.id)
-    await audit.append(tx, principal=principal, verb="events.publish", subject_kind="event", subject_id=event.id, items=items)
+    await audit.append(
+        tx,
+        principal=principal,
+        verb="events.publish",
+        subject_kind="event",
+        subject_id=event.id,
+        task_id=task_id,
+        items=items,
+    )
     await work.wake_for_event(tx, type, event.payload, event.as_json())
     return event
 

@@ -51,6 +51,7 @@ from tallystick.sdk.errors import (
     TaskFailed,
 )
 from tallystick.sdk.models import ModelReply
+from tallystick.sdk.replaying import Difference, Recorded, RecordedStep, replay
 from tallystick.sdk.runner import Runner, Stuck
 from tallystick.sdk.sync_task import SyncTask
 from tallystick.sdk.task import Approval, Task
@@ -65,6 +66,7 @@ __all__ = [
     "Backend",
     "BackendAway",
     "Completion",
+    "Difference",
     "Done",
     "Effect",
     "EffectRefused",
@@ -83,6 +85,8 @@ __all__ = [
     "Parked",
     "Publish",
     "Queue",
+    "Recorded",
+    "RecordedStep",
     "RetryLater",
     "Returned",
     "Runner",
@@ -99,4 +103,5 @@ __all__ = [
     "Transfer",
     "Wait",
     "WaitKind",
+    "replay",
 ]

@@ -5,7 +5,7 @@ And the way back: statements that other banks give us, read from camt.053 and CS
 
 from tallystick.statements.camt_reader import read_camt053
 from tallystick.statements.camt_writer import camt053_chunks
-from tallystick.statements.csv_reader import read_csv
+from tallystick.statements.csv_reader import guard, read_csv
 from tallystick.statements.csv_writer import csv_chunks
 from tallystick.statements.files import StatementFile, StatementLine
 from tallystick.statements.json_form import head, json_chunks, line
@@ -20,6 +20,7 @@ __all__ = [
     "StatementLine",
     "camt053_chunks",
     "csv_chunks",
+    "guard",
     "head",
     "json_chunks",
     "line",

@@ -36,9 +36,10 @@ _FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> list[int]:
+async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask], *, task_id: int | None = None) -> list[int]:
     """Store tasks, which are queued or wait for what they are to run after; their ids, in order. Ring `CHANNEL` afterwards.
 
+    `task_id` is the task that they are an effect of, where they are one.
     A task under a `key` that the principal used before is the first one again, and nothing is stored. Refuses with `Invalid`
     (`name_malformed`, `batch_too_large`, `priority_out_of_range`, `attempts_out_of_range`, `text_malformed`, `time_malformed`,
     `key_reused`, `unknown_task` for one in `after`).
@@ -57,6 +58,7 @@ async def enqueue(tx: Tx, principal: str, tasks: Sequence[NewTask]) -> list[int]
             subject_kind="task",
             subject_id=fresh.ids[0],
             detail={"tasks": len(fresh.ids)},
+            task_id=task_id,
             items=fresh,
         )
     return ids

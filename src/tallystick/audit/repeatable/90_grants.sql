@@ -8,5 +8,9 @@ grant execute on function
     audit.write(text[], text[], text[], text[], bigint[], bigint[], text[], bigint[], bigint[], text[], text[], text[], text[], text[],
                 bytea[], text[])
     to tallystick_app, tallystick_sealer;
+grant execute on function
+    audit.first_id(timestamptz), audit.tells_of(text, bigint),
+    audit.find(text, text, text, bigint, text, bigint, text, timestamptz, timestamptz, bigint, bigint, boolean, bigint)
+    to tallystick_app, tallystick_auditor;
 grant insert on audit.leaf, audit.node, audit.checkpoint, audit.origin to tallystick_sealer;
 grant delete on audit.pending to tallystick_sealer;

@@ -38,6 +38,7 @@ alter table audit.event
 -- Digests do not get smaller.
 alter table audit.event alter column items set storage external;
 create index event_by_principal on audit.event (principal, id);
+create index event_by_whom_it_was_for on audit.event (on_behalf_of, id) where on_behalf_of is not null;
 create index event_by_verb on audit.event (verb, id);
 create index event_by_task on audit.event (task_id, id) where task_id is not null;
 create index event_by_time on audit.event using brin (at);

@@ -55,6 +55,11 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_verb    constant text := case when p_status is null then 'accounts.limit'
+                                    when p_floor is not null or p_status[1] <> all (p_status) then 'accounts.change'
+                                    when p_status[1] = 'frozen' then 'accounts.freeze'
+                                    when p_status[1] = 'closed' then 'accounts.close'
+                                    else 'accounts.unfreeze' end;
     v_changed bigint[];
     v_told    text;
 begin
@@ -81,7 +86,7 @@ begin
       into v_changed, v_told
       from (select w.*, row_number() over (order by w.account_id) as place from noted w) as o;
     if v_changed is not null then
-        perform audit.append(p_actor, 'accounts.change', 'account', v_changed[1],
+        perform audit.append(p_actor, v_verb, 'account', v_changed[1],
                              format('{"changes":[%s],"count":%s}', v_told, cardinality(v_changed)));
     end if;
     return query select unnest(v_changed);

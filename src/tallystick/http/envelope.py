@@ -26,6 +26,7 @@ LARGER = dict.fromkeys(("/v1/journals/batch", "/v1/holds/batch", "/v1/tasks/batc
 
 _log = logging.getLogger(__name__)
 _ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type"})
+_DIGITS = re.compile(rb"[0-9]{13,}")
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # W3C Trace Context: version, trace, parent, flags. A trace of zeros is none.
 _TRACE = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -108,13 +109,23 @@ def _read_headers(scope: Scope) -> tuple[str, str | None, int, str]:
         if name in _ONCE:
             repeated = name.decode("ascii") if name in seen else repeated
             seen.add(name)
-        if name == b"x-request-id" and _ID.fullmatch(value):
+        if name == b"x-request-id" and _ID.fullmatch(value) and not _holds_card_number(value):
             request_id = value.decode("ascii")
         elif name == b"content-length" and value.isdigit() and len(value) < 20:
             announced = int(value)
         elif name == b"traceparent" and (found := _TRACE.fullmatch(value)):
             trace_id = found[1].decode("ascii")
     return request_id or f"{random.getrandbits(64):016x}", trace_id, announced, repeated
+
+
+def _holds_card_number(value: bytes) -> bool:
+    """Whether 13 to 19 digits in it pass the check of card numbers (ISO/IEC 7812): such a thing is not to be in the record."""
+    return any(len(run) <= 19 and _passes_luhn(run) for run in _DIGITS.findall(value))  # noqa: PLR2004
+
+
+def _passes_luhn(digits: bytes) -> bool:
+    doubled = sum(sum(divmod(2 * (digit - 48), 10)) for digit in digits[-2::-2])
+    return (doubled + sum(digit - 48 for digit in digits[::-2])) % 10 == 0
 
 
 def _with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

@@ -215,6 +215,6 @@ def _stat(pid: int) -> list[str]:
     """A process as the kernel describes it, from its state on: the second is its parent, from the eleventh its times."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         # It has ended meanwhile, so its parent has its times.
         return ["0"] * 15

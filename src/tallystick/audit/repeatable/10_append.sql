@@ -55,9 +55,7 @@ create or replace function audit.leaf_text(
 ) returns text
 language sql
 stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select '{' || coalesce('"approval":"' || p_approval::text || '",', '')
+return '{' || coalesce('"approval":"' || p_approval::text || '",', '')
            || '"at":"' || to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '",'
            || coalesce('"decision":"' || p_decision::text || '",', '')
            || '"detail":' || coalesce(p_detail, '{}') || ',"event":"' || p_id::text || '",'
@@ -75,7 +73,6 @@ as $$
            || coalesce('"task":"' || p_task::text || '",', '')
            || coalesce('"trace":"' || p_trace || '",', '')
            || '"verb":' || to_json(p_verb)::text || '}';
-$$;
 
 -- audit.write: write events into the record, one an element of the arrays, which run in parallel; their ids, in order. p_detail are
 -- JSON texts as they are to stand in the leaf; p_refs are texts of bigint[], and p_items the 32-byte digests of those things, one after

@@ -37,6 +37,7 @@ declare
     v_failed  bigint[] := '{}';
     v_agents  text[];
     v_keys    text[];
+    v_seed    constant bytea := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
 begin
     insert into work.queue (agent, type)
     select distinct u.agent, u.type
@@ -59,8 +60,9 @@ begin
 
     if p_run_at is null and p_deadline_at is null and p_order_key is null and p_after is null then
         with stored as (
-            insert into work.task (id, queue, payload, priority, max_attempts, created_by, created_at)
-            select u.id, q.id, u.payload::jsonb, coalesce(u.priority, 0), u.max_attempts, p_principal, v_now
+            insert into work.task (id, queue, payload, priority, max_attempts, created_by, created_at, salt)
+            select u.id, q.id, u.payload::jsonb, coalesce(u.priority, 0), u.max_attempts, p_principal, v_now,
+                   work.salt(v_seed, u.id)
               from unnest(v_ids, p_agent, p_type, p_payload, p_priority, p_max_attempts)
                    as u (id, agent, type, payload, priority, max_attempts)
               join work.queue q on q.agent = u.agent and q.type = u.type

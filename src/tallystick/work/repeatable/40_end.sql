@@ -44,6 +44,7 @@ declare
     v_not    bigint[];
     v_ended  bigint[];
     v_items  bytea;
+    v_seed   constant bytea := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
 begin
     v_places := work.lock_runs(p_task, p_fence);
     v_now := db.clock();
@@ -56,8 +57,9 @@ begin
          where r.ctid = any (v_places)
         returning r.task_id, r.fence, r.queue, r.attempts, r.started_at, r.extras
     ), written as (
-        insert into work.outcome (task_id, fence, queue, state, result, error, worker, attempts, started_at, finished_at)
-        select g.task_id, o.fence, o.queue, g.state, g.result::jsonb, g.error, p_worker, o.attempts, o.started_at, v_now
+        insert into work.outcome (task_id, fence, queue, state, result, error, worker, attempts, started_at, finished_at, salt)
+        select g.task_id, o.fence, o.queue, g.state, g.result::jsonb, g.error, p_worker, o.attempts, o.started_at, v_now,
+               work.salt(v_seed, g.task_id)
           from gone o
           join given g on g.task_id = o.task_id and g.fence = o.fence and g.first
         returning task_id, sha256(salt || convert_to(work.outcome_text(task_id, fence, state, result, error), 'UTF8')) as digest

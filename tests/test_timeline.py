@@ -79,7 +79,7 @@ async def test_the_timeline_of_a_task_has_every_prompt_step_vote_posting_and_eve
     assert told[6:9] == [("tasks.answer", "vote"), ("tasks.record_step", "call"), ("tasks.record_step", "call")]
     assert sorted(told[9:]) == sorted(
         [
-            ("ledger.post", "posting"),
+            ("transfers.propose", "posting"),
             ("transfers.propose", "proposal"),
             ("events.publish", "event"),
             ("tasks.enqueue", "act"),
@@ -128,7 +128,7 @@ async def test_transfers_that_were_settled_together_have_what_is_theirs(books: D
     journals = []
     for place, verbs in enumerate(
         [["tasks.enqueue", "transfers.propose", "ledger.post", "transfers.settle"]] * 2
-        + [["ledger.post", "transfers.propose"]] * 2
+        + [["transfers.propose", "transfers.propose"]] * 2
     ):
         entries = await _all(books, "transfer", transfers[place].id)
         assert [entry.verb for entry in entries] == verbs

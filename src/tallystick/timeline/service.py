@@ -56,7 +56,7 @@ async def page(
     events = await audit.by_ids(tx, found.event_ids)
     if start is not None:
         events = [event for event in events if event.at >= start]
-    return Timeline(await _entries(tx, events, found.shown), found.next)
+    return Timeline(await _entries(tx, events, found.shown, proposals=kind != "account"), found.next)
 
 
 async def _of_number(tx: ReadTx, kind: Kind, number: int, mark: Mark, limit: int) -> _Found:
@@ -143,7 +143,7 @@ async def _of_agent(tx: ReadTx, agent: str, mark: Mark, limit: int) -> _Found:
     return _Found(taken, shown, Mark(after) if more else None)
 
 
-async def _entries(tx: ReadTx, events: Sequence[audit.RecordedEvent], shown: Shown) -> list[Entry]:
+async def _entries(tx: ReadTx, events: Sequence[audit.RecordedEvent], shown: Shown, *, proposals: bool) -> list[Entry]:
     wanted: dict[int, list[int]] = {}
     of_kind: dict[str, set[int]] = {}
     for event in events:
@@ -157,7 +157,8 @@ async def _entries(tx: ReadTx, events: Sequence[audit.RecordedEvent], shown: Sho
         if items and event.items_kind is not None:
             rows = texts[event.items_kind]
             entries += [_item_entry(event, event.items_kind, item, rows) for item in items]
-        else:
+        # A proposal that was carried out at once holds the postings, and is one itself.
+        if not items or event.items_kind is None or (proposals and event.subject_kind == "transfer"):
             entries.append(_event_entry(event))
     return entries
 

@@ -33,6 +33,8 @@ declare
     v_count   integer;
     v_journal bigint[];
     v_reason  text[];
+    v_posted  bigint[];
+    v_digests bytea;
     v_now     timestamptz;
 begin
     select array_agg(c.state order by c.ord), array_agg(c.ref_id order by c.ord), array_agg(c.ord order by c.ord) filter (where c.state = 'fresh')
@@ -42,7 +44,10 @@ begin
 
     if v_fresh is not null then
         v_count := cardinality(v_fresh);
-        select array_agg(p.journal_id order by p.ord), array_agg(p.refusal order by p.ord) into v_journal, v_reason
+        select array_agg(p.journal_id order by p.ord), array_agg(p.refusal order by p.ord),
+               array_agg(p.journal_id order by p.ord) filter (where p.journal_digest is not null),
+               string_agg(p.journal_digest, ''::bytea order by p.ord)
+          into v_journal, v_reason, v_posted, v_digests
           from (select array_agg(v_id[f.place] order by f.k) as ids, array_agg(p_from[f.place] order by f.k) as debits,
                        array_agg(p_to[f.place] order by f.k) as credits, array_agg(p_amount[f.place] order by f.k) as amounts
                   from unnest(v_fresh) with ordinality as f (place, k)) as a
@@ -52,7 +57,7 @@ begin
                     from (select u.k, v.account_id, v.amount
                             from unnest(a.debits, a.credits, a.amounts) with ordinality as u (debit, credit, amount, k)
                            cross join lateral (values (u.debit, -u.amount), (u.credit, u.amount)) as v (account_id, amount)) as e) as e
-         cross join lateral ledger.post(
+         cross join lateral ledger.carry_out(
                   null, null, array_fill('transfer'::text, array[v_count]), a.ids, array_fill(p_principal, array[v_count]),
                   null, array_fill(p_task, array[v_count]), null, null, null, null, null, null, e.journals, e.accounts, e.amounts, null, null, null, null, false) as p;
 
@@ -68,7 +73,7 @@ begin
             (select '{"transfers":[' || string_agg(format('["%s","%s"]', v_id[f.place], coalesce(f.reason, 'posted')), ',' order by f.k)
                     || ']}'
                from unnest(v_fresh[1:200], v_reason[1:200]) with ordinality as f (place, reason, k)),
-            p_task, p_request => p_request);
+            p_task, case when v_posted is not null then 'journal' end, v_posted, v_digests, null, p_request);
     end if;
 
     return query

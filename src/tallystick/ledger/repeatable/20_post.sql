@@ -1,4 +1,4 @@
--- ledger.post: post a batch of journals, each whole or not at all, and answer for each.
+-- ledger.carry_out: post a batch of journals, each whole or not at all, and answer for each.
 --
 -- The arrays p_key … p_final run in parallel, one element a journal, in order; one that is null as a whole is null for all of
 -- them. p_entry_journal names the journal of each entry by its place (from 1) and does not descend; p_entry_account and
@@ -16,8 +16,7 @@
 --
 -- Locks, in the order of the house: the mark of closed periods (shared), claims (sorted by db.claim), then all balances in one
 -- statement in id order. Nothing is decided on anything read before that, but what never changes.
-drop function if exists ledger.post(text[], text[], bytea[], text[], bigint[], text[], text[], bigint[], bigint[], timestamptz[], jsonb[], integer[], bigint[], bigint[]);
-create or replace function ledger.post(
+create or replace function ledger.carry_out(
     p_key             text[],
     p_hash            bytea[],
     p_kind            text[],
@@ -39,14 +38,14 @@ create or replace function ledger.post(
     p_guard_available bigint[],
     p_guard_seq       bigint[],
     p_atomic          boolean
-) returns table (ord integer, journal_id bigint, refusal text, replayed boolean, posted_at timestamptz)
+) returns table (ord integer, journal_id bigint, refusal text, replayed boolean, posted_at timestamptz, journal_digest bytea)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_written     bigint[];
-    v_digests     bytea;
+    v_digests     bytea[];
     c_max_amount  constant bigint := 1000000000000000;
     c_max_sum     constant bigint := 1000000000000000000;
     n             constant integer := cardinality(p_kind);
@@ -341,12 +340,7 @@ begin
                  group by s.journal) as l on l.journal = u.ord
         returning id, digest
         )
-        select array_agg(w.id order by w.id), string_agg(w.digest, ''::bytea order by w.id) into v_written, v_digests from written w;
-        if v_written is not null then
-            perform audit.append(
-                p_actor[1], 'ledger.post', 'journal', v_written[1], format('{"journals":%s}', cardinality(v_written)), p_task_id[1],
-                'journal', v_written, v_digests);
-        end if;
+        select array_agg(w.id order by w.id), array_agg(w.digest order by w.id) into v_written, v_digests from written w;
 
         insert into ledger.entry (account_id, seq, journal_id, amount, dr_after, cr_after, posted_at)
         select u.account_id, u.seq, v_id[u.journal], u.amount, u.dr, u.cr, v_now
@@ -373,8 +367,10 @@ begin
 
     if v_replayed is null then
         return query
-        select u.ord::integer, case when u.refusal is null then u.id end, u.refusal, false, case when u.refusal is null then v_now end
+        select u.ord::integer, case when u.refusal is null then u.id end, u.refusal, false, case when u.refusal is null then v_now end,
+               d.digest
           from unnest(v_id, v_refusal) with ordinality as u (id, refusal, ord)
+          left join unnest(v_written, v_digests) as d (id, digest) on d.id = u.id
          order by u.ord;
     else
         return query
@@ -382,12 +378,73 @@ begin
                case when u.replayed then g.id when u.refusal is null then u.id end,
                case when u.replayed then r.code else u.refusal end,
                u.replayed,
-               case when u.replayed then g.posted_at when u.refusal is null then v_now end
+               case when u.replayed then g.posted_at when u.refusal is null then v_now end,
+               d.digest
           from unnest(v_id, v_refusal, v_replayed) with ordinality as u (id, refusal, replayed, ord)
+          left join unnest(v_written, v_digests) as d (id, digest) on d.id = u.id
           left join ledger.journal g on u.replayed and g.id = u.id
           left join ledger.refusal r on u.replayed and r.ref_id = u.id
          order by u.ord;
     end if;
+end
+$$;
+
+-- ledger.post: the same, with an event of the record that holds the digests of the journals. No other way to post is open to anybody;
+-- functions of other rooms that write an event of their own hold the digests in that.
+drop function if exists ledger.post(text[], text[], bytea[], text[], bigint[], text[], text[], bigint[], bigint[], timestamptz[], jsonb[], integer[], bigint[], bigint[]);
+create or replace function ledger.post(
+    p_key             text[],
+    p_hash            bytea[],
+    p_kind            text[],
+    p_ref_id          bigint[],
+    p_actor           text[],
+    p_on_behalf_of    text[],
+    p_task_id         bigint[],
+    p_approval_id     bigint[],
+    p_effective_at    timestamptz[],
+    p_meta            jsonb[],
+    p_reverses        bigint[],
+    p_hold_id         bigint[],
+    p_final           boolean[],
+    p_entry_journal   integer[],
+    p_entry_account   bigint[],
+    p_entry_amount    bigint[],
+    p_guard_journal   integer[],
+    p_guard_account   bigint[],
+    p_guard_available bigint[],
+    p_guard_seq       bigint[],
+    p_atomic          boolean
+) returns table (ord integer, journal_id bigint, refusal text, replayed boolean, posted_at timestamptz)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_ids      bigint[];
+    v_refusals text[];
+    v_replayed boolean[];
+    v_at       timestamptz[];
+    v_new      bigint[];
+    v_digests  bytea;
+begin
+    select array_agg(p.journal_id order by p.ord), array_agg(p.refusal order by p.ord), array_agg(p.replayed order by p.ord),
+           array_agg(p.posted_at order by p.ord), array_agg(p.journal_id order by p.ord) filter (where p.journal_digest is not null),
+           string_agg(p.journal_digest, ''::bytea order by p.ord)
+      into v_ids, v_refusals, v_replayed, v_at, v_new, v_digests
+      from ledger.carry_out(
+               p_key, p_hash, p_kind, p_ref_id, p_actor, p_on_behalf_of,
+               p_task_id, p_approval_id, p_effective_at, p_meta, p_reverses, p_hold_id, p_final,
+               p_entry_journal, p_entry_account, p_entry_amount, p_guard_journal, p_guard_account, p_guard_available, p_guard_seq, p_atomic) as p;
+    if v_new is not null then
+        perform audit.append(
+            p_actor[1], 'ledger.post', 'journal', v_new[1], format('{"journals":%s}', cardinality(v_new)), p_task_id[1],
+            'journal', v_new, v_digests);
+    end if;
+    return query
+    select u.ord::integer, u.id, u.refusal, u.replayed, u.at
+      from unnest(v_ids, v_refusals, v_replayed, v_at) with ordinality as u (id, refusal, replayed, at, ord)
+     order by u.ord;
 end
 $$;
 

@@ -14,6 +14,7 @@ from tallystick.kit import Unavailable
 
 _log = logging.getLogger(__name__)
 _AGAIN_S = 30.0
+_OPENING_S = 3.0
 
 
 def key_folder(settings: DatabaseSettings) -> tlog.KeyFolder:
@@ -42,7 +43,7 @@ async def _seal(urls: Urls, settings: DatabaseSettings, stop: asyncio.Event) -> 
     while not stop.is_set():
         database = sealing_database(urls, settings)
         try:
-            await database.open()
+            await database.open(_OPENING_S)
         except Unavailable as error:
             _log.warning("this process cannot seal the record, and tries again: %s", error)
             await database.close()

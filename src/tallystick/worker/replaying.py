@@ -62,7 +62,7 @@ def _step(step: work.Step, *, is_last: bool) -> sdk.RecordedStep:
 
 async def _effects(tx: ReadTx, task_id: int) -> AsyncIterator[sdk.Effect]:
     """What a task did to the bank, as the record has it: it is done with the end of the task, and names it."""
-    for transfer in await actions.of_journals(tx, await _refs(tx, task_id, "ledger.post")):
+    for transfer in await actions.of_journals(tx, await _refs(tx, task_id, "transfers.propose")):
         amount = Decimal(transfer.amount).scaleb(-transfer.scale)
         yield sdk.Transfer(transfer.from_account, transfer.to_account, amount, transfer.asset, transfer.description)
     for event_id in await _refs(tx, task_id, "events.publish"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from tallystick.db import Database
@@ -142,6 +143,13 @@ NEVER_VALUES = [
 
 _HOLE = "@hole@"
 _JSON = {"content-type": "application/json"}
+
+
+def _parameters(dependant: Dependant, kind: str) -> Iterator[Any]:
+    """What a route takes, itself or by what it depends on."""
+    yield from getattr(dependant, kind)
+    for part in dependant.dependencies:
+        yield from _parameters(part, kind)
 
 
 def _routes() -> list[tuple[str, APIRoute]]:
@@ -312,7 +320,7 @@ async def test_bad_limits_and_cursors_are_refused_by_every_list(db: Database, qu
     async with serving(db, keyed=True) as client:
         for method, route in _routes():
             wanted = query.partition("=")[0]
-            if wanted in {parameter.alias for parameter in route.dependant.query_params}:
+            if wanted in {parameter.alias for parameter in _parameters(route.dependant, "query_params")}:
                 response = await client.request(method, f"{_address(route.path, 'ALICE')}?{query}")
                 assert response.status_code == 422, (route.path, response.text)
                 assert code_of(response) in ("validation_failed", "cursor_malformed", "text_malformed")
@@ -323,7 +331,7 @@ async def test_odd_filters_are_answered_or_refused_by_every_list(db: Database, v
     await fund(db)
     async with serving(db, keyed=True) as client:
         for method, route in _routes():
-            for parameter in route.dependant.query_params:
+            for parameter in _parameters(route.dependant, "query_params"):
                 sent = f"{_address(route.path, 'ALICE')}?{parameter.alias}={value}"
                 _is_no_server_error(await client.request(method, sent), sent)
 
@@ -333,7 +341,7 @@ async def test_malformed_idempotency_keys_are_refused_by_every_route_that_takes_
     await fund(db)
     async with serving(db, keyed=True) as client:
         for method, route in _routes():
-            if any(parameter.alias == "idempotency-key" for parameter in route.dependant.header_params):
+            if any(parameter.alias == "idempotency-key" for parameter in _parameters(route.dependant, "header_params")):
                 response = await client.request(
                     method,
                     _address(route.path),

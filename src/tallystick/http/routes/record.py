@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.requests import Request
@@ -226,10 +226,8 @@ To = Annotated[Instant | None, Query(description="Only what happened before this
 Ordered = Annotated[Order, Query(description="`desc`: newest first; `asc`: oldest first.")]
 
 
-@router.get("/v1/audit/events", response_model=AuditEventPage)
-async def list_audit_events(
+def _asked(
     *,
-    call: CurrentCall,
     principal: Principal = None,
     on_behalf_of: OnBehalfOf = None,
     kind: Kind = None,
@@ -239,6 +237,29 @@ async def list_audit_events(
     request_id: RequestId = None,
     start: From = None,
     to: To = None,
+) -> audit.Filter:
+    return audit.Filter(
+        principal=principal,
+        on_behalf_of=on_behalf_of,
+        subject_kind=kind,
+        subject_id=id,
+        verb=verb,
+        task_id=task_id,
+        request_id=request_id,
+        start=start,
+        end=to,
+    )
+
+
+Asked = Annotated[audit.Filter, Depends(_asked)]
+"""The filters of a request, taken together."""
+
+
+@router.get("/v1/audit/events", response_model=AuditEventPage)
+async def list_audit_events(
+    *,
+    call: CurrentCall,
+    asked: Asked,
     order: Ordered = "desc",
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -246,7 +267,6 @@ async def list_audit_events(
     """What the record says, newest first. Filters are taken together."""
     list_kind = f"audit events {order}"
     bound = bound_of(cursor, list_kind)
-    asked = _filter(principal, on_behalf_of, kind, id, verb, task_id, request_id, start, to)
     async with call.database.read() as tx:
         rows = await audit.page(tx, asked, bound=bound, ascending=order == "asc", limit=limit + 1)
     return page(rows, limit, list_kind, item=audit.event_json, bound=lambda row: row.id)
@@ -260,20 +280,11 @@ async def list_audit_events(
 async def export_audit_events(
     *,
     call: CurrentCall,
-    principal: Principal = None,
-    on_behalf_of: OnBehalfOf = None,
-    kind: Kind = None,
-    id: ThingId = None,
-    verb: Verb = None,
-    task_id: TaskId = None,
-    request_id: RequestId = None,
-    start: From = None,
-    to: To = None,
+    asked: Asked,
     order: Ordered = "asc",
     form: Annotated[Form, Query(alias="format", description="JSON Lines or CSV.")] = "jsonl",
 ) -> Response:
     """All events that are asked for as one file, oldest first. A file that came to its end is whole."""
-    asked = _filter(principal, on_behalf_of, kind, id, verb, task_id, request_id, start, to)
     async with AsyncExitStack() as resources:
         await resources.enter_async_context(a_place(call.services))
         tx = await resources.enter_async_context(call.database.snapshot())
@@ -386,27 +397,3 @@ async def _tile(request: Request) -> Response:
     is_full = tile.width == tlog.TILE_WIDTH
     kept = {} if tile.level is None else _FOR_EVER if is_full else _FOR_NOW
     return Response(found, media_type="application/octet-stream", headers=kept)
-
-
-def _filter(  # noqa: PLR0917
-    principal: str | None,
-    on_behalf_of: str | None,
-    kind: str | None,
-    id: int | None,
-    verb: str | None,
-    task_id: int | None,
-    request_id: str | None,
-    start: datetime | None,
-    end: datetime | None,
-) -> audit.Filter:
-    return audit.Filter(
-        principal=principal,
-        on_behalf_of=on_behalf_of,
-        subject_kind=kind,
-        subject_id=id,
-        verb=verb,
-        task_id=task_id,
-        request_id=request_id,
-        start=start,
-        end=end,
-    )

@@ -17,7 +17,7 @@ from tallystick.audit import proving, store
 from tallystick.audit.model import Origin, PendingEvent
 from tallystick.audit.service import append
 from tallystick.db import Database, ReadTx, Tx
-from tallystick.kit import Conflict, Unavailable
+from tallystick.kit import Conflict, Unavailable, wait_for
 
 _log = logging.getLogger(__name__)
 _BATCH = 5000
@@ -55,7 +55,7 @@ class Sealer:
                 self._tell("keys", f"the record is not sealed, as its keys cannot be read or written: {error}")
             except Exception:  # noqa: BLE001 - the record is sealed again after whatever it was
                 _log.exception("the record could not be sealed")
-            await _sleep(stop, self._every_s)
+            await wait_for(stop, self._every_s)
 
     async def seal(self) -> int:
         """Put what is committed into the tree, at most a batch of it, and sign the tree; how many events that were.
@@ -179,11 +179,3 @@ def _forked(why: str) -> Conflict:
 
 def _text_of(note: str | None) -> str | None:
     return None if note is None else tlog.Note.parse(note).text
-
-
-async def _sleep(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

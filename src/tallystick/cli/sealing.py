@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from tallystick import audit, tlog
 from tallystick.cli.runtime import Urls
 from tallystick.db import SEALER, Database, DatabaseSettings
-from tallystick.kit import Unavailable
+from tallystick.kit import Unavailable, wait_for
 
 _log = logging.getLogger(__name__)
 _AGAIN_S = 30.0
@@ -47,17 +47,9 @@ async def _seal(urls: Urls, settings: DatabaseSettings, stop: asyncio.Event) -> 
         except Unavailable as error:
             _log.warning("this process cannot seal the record, and tries again: %s", error)
             await database.close()
-            await _sleep(stop, _AGAIN_S)
+            await wait_for(stop, _AGAIN_S)
             continue
         try:
             await audit.Sealer(database, key_folder(settings)).run(stop)
         finally:
             await database.close()
-
-
-async def _sleep(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

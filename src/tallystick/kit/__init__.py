@@ -1,6 +1,6 @@
 """The base of the house: money, errors, canonical JSON, names. No I/O, and no import of any other room."""
 
-from tallystick.kit.ending import end
+from tallystick.kit.ending import end, wait_for
 from tallystick.kit.errors import (
     Conflict,
     Forbidden,
@@ -36,4 +36,5 @@ __all__ = [
     "loads_stored",
     "parse_minor",
     "parse_signed_minor",
+    "wait_for",
 ]

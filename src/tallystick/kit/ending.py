@@ -1,4 +1,4 @@
-"""Ending tasks of the event loop for certain."""
+"""Ending tasks of the event loop for certain, and waiting for an event, but not for ever."""
 
 from __future__ import annotations
 
@@ -23,3 +23,15 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in done:
             if not task.cancelled():
                 task.exception()
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after so many seconds.
+
+    Not `asyncio.wait_for`, which on Python 3.11 may lose that whoever waits is cancelled.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

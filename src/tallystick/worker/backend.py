@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from tallystick import agents, sdk, work
 from tallystick.db import Bell, Connected, Database, DatabaseSettings, Tx, listen
-from tallystick.kit import Conflict, Unavailable, end
+from tallystick.kit import Conflict, Unavailable, end, wait_for
 from tallystick.worker.lease import Lease
 
 _log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class DatabaseBackend:
         while True:
             if self._is_dry and not self._woken.is_set():
                 # The last claim found less than it asked for. For whatever came since then, the bell is rung.
-                await _wait_for(self._woken, min(until - loop.time(), self._poll_s))
+                await wait_for(self._woken, min(until - loop.time(), self._poll_s))
             self._woken.clear()
             # A claim whose caller is cancelled goes on; what it got goes back when the lease ends.
             task = loop.create_task(self._claim(limit))
@@ -334,14 +334,6 @@ async def _running(work_: Awaitable[None]) -> AsyncIterator[None]:
         yield
     finally:
         await end([task])
-
-
-async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        pass
 
 
 def _fence(attempt: sdk.Attempt) -> work.Fence:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tallystick import ledger, schedules, work
 from tallystick.db import Bell, Database, Tx
-from tallystick.kit import Unavailable, end
+from tallystick.kit import Unavailable, end, wait_for
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 1000
@@ -46,7 +46,7 @@ class Sweeper:
                 except Exception:  # noqa: BLE001 - what all workers rely on outlives its defects
                     _log.exception("%s could not sweep", self._name)
                 # Sweepers that were started together do not stay together.
-                await _sleep(stop, self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                await wait_for(stop, self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         finally:
             await end([ringing])
 
@@ -114,11 +114,3 @@ class Sweeper:
     async def _expire_holds(self, tx: Tx) -> int:
         """Free what holds bound whose time is over by the database's clock."""
         return await ledger.expire_on_record(tx, self._name, limit=_AT_ONCE)
-
-
-async def _sleep(stop: asyncio.Event, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await stop.wait()
-    except TimeoutError:
-        pass

@@ -28,6 +28,14 @@ _FOLDERS = "tallystick-tests-"
 _numbers = itertools.count()
 WATCHED = os.environ.get("TALLYSTICK_TEST_EVENTS") == "1"
 """Whether every test also shows that what it changes has its event; see tests/eventful.py."""
+ALWAYS_WATCHED = frozenset(
+    f"tests.test_{name}"
+    for name in (
+        "http_v1", "http_ledger", "http_work", "cases", "memory", "schedules", "payments", "closing_doors", "trading",
+        "customers", "identity", "actions", "cli_ledger", "cli_tasks", "cli_schedules",
+    )
+)  # fmt: skip
+"""Those that call the routes, commands and verbs which change something show it in every run."""
 _run = pytest.StashKey[tuple[Path, int]]()
 
 
@@ -137,9 +145,9 @@ def empty_database(cluster: EmbeddedServer) -> Iterator[TestDatabase]:
 
 
 @pytest.fixture
-def database(cluster: EmbeddedServer, template: str) -> Iterator[TestDatabase]:
+def database(cluster: EmbeddedServer, template: str, request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
     """A migrated database."""
-    yield from _database(cluster, template)
+    yield from _database(cluster, template, watched=WATCHED or request.module.__name__ in ALWAYS_WATCHED)
 
 
 @pytest.fixture
@@ -151,15 +159,15 @@ async def db(database: TestDatabase) -> AsyncIterator[Database]:
     await opened.close()
 
 
-def _database(cluster: EmbeddedServer, template: str) -> Iterator[TestDatabase]:
+def _database(cluster: EmbeddedServer, template: str, *, watched: bool = False) -> Iterator[TestDatabase]:
     name = f"t_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(cluster.url_of("postgres"), autocommit=True) as connection:
         connection.execute(f'create database "{name}" template "{template}"'.encode())
-    if WATCHED and template == "template":
+    if watched:
         with psycopg.connect(cluster.url_of(name)) as connection:
             watch(connection)
     yield TestDatabase(name, cluster.url_of(name, "tallystick_app"), cluster.url_of(name))
-    if WATCHED and template == "template":
+    if watched:
         with psycopg.connect(cluster.url_of(name)) as connection:
             assert untold(connection) == []
     with psycopg.connect(cluster.url_of("postgres"), autocommit=True) as connection:

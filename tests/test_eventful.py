@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from tallystick import audit, work
 from tallystick.db import Database
-from tests.conftest import WATCHED, TestDatabase
+from tests.conftest import ALWAYS_WATCHED, ROOT, WATCHED, TestDatabase
 from tests.eventful import untold, watch
 
 
@@ -32,3 +33,9 @@ async def test_a_transaction_that_changes_something_without_an_event_is_found(db
     with psycopg.connect(database.owner_url, autocommit=True) as owner:
         assert untold(owner) == ["work.task"]
         owner.execute("delete from watch.changed")
+
+
+def test_those_that_are_always_watched_are_there(request: pytest.FixtureRequest) -> None:
+    """By the names that they have in a run, so that none is left out by a slip of the pen."""
+    assert request.module.__name__ == "tests.test_eventful"
+    assert {name for name in ALWAYS_WATCHED if not (ROOT / f"{name.replace('.', '/')}.py").exists()} == set()

@@ -396,8 +396,8 @@ async def test_a_runner_that_stops_gives_back_what_does_not_end_in_time(bank: _B
         stop.set()
     task = await bank.task(task_id)
     assert (task["status"], task["attempts"], task["crashes"]) == ("queued", 0, 0)
-    (ended,) = await bank.items(f"/v1/tasks/{task_id}/attempts")
-    assert ended["ended"] == "returned"
+    # A claim that was under way may take what was just given back, until the server notices that nobody hears its answer.
+    assert {ended["ended"] for ended in await bank.items(f"/v1/tasks/{task_id}/attempts")} == {"returned"}
 
 
 async def test_a_key_that_is_not_known_is_waited_out(bank: _Bank, database: TestDatabase) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import TestDatabase
 async def test_a_key_is_known_by_its_hash_alone(db: Database, database: TestDatabase) -> None:
     async with db.write() as tx:
         key = await identity.create_key(tx, "payments", by="test")
-        assert await identity.authenticate(tx, key.secret) == identity.Principal("payments", "service")
+        assert await identity.authenticate(tx, key.secret) == identity.Principal("payments", "service", frozenset({"operator"}))
         assert await identity.authenticate(tx, key.secret + "x") is None
         assert await identity.authenticate(tx, "\ud800") is None
     with psycopg.connect(database.owner_url) as connection:

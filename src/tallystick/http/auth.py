@@ -11,8 +11,8 @@ from tallystick.db import Database
 from tallystick.http.settings import HttpSettings
 from tallystick.kit import Unauthorized
 
-DEMO = identity.Principal("demo", "person")
-BOOTSTRAP = identity.Principal("bootstrap", "service")
+DEMO = identity.Principal("demo", "person", frozenset({"operator", "approver", "auditor", "admin"}))
+BOOTSTRAP = identity.Principal("bootstrap", "service", frozenset({"admin", "operator"}))
 
 _MAX_KEYS = 1024
 _MAX_SECRET = 200

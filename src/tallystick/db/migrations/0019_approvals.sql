@@ -1,0 +1,1 @@
+-- Questions to people, their votes, and notices of them.

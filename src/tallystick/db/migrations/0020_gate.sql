@@ -1,0 +1,1 @@
+-- Actions: what was proposed, and what became of it.

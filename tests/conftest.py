@@ -32,7 +32,7 @@ ALWAYS_WATCHED = frozenset(
     f"tests.test_{name}"
     for name in (
         "http_v1", "http_ledger", "http_work", "cases", "memory", "schedules", "payments", "closing_doors", "trading",
-        "customers", "identity", "actions", "cli_ledger", "cli_tasks", "cli_schedules",
+        "customers", "identity", "actions", "approvals", "cli_ledger", "cli_tasks", "cli_schedules",
     )
 )  # fmt: skip
 """Those that call the routes, commands and verbs which change something show it in every run."""

@@ -18,8 +18,23 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from tallystick import actions, audit, cases, customers, ledger, memory, payments, schedules, subjects, tlog, work
+from tallystick import (
+    actions,
+    approvals,
+    audit,
+    cases,
+    customers,
+    identity,
+    ledger,
+    memory,
+    payments,
+    schedules,
+    subjects,
+    tlog,
+    work,
+)
 from tallystick.db import OWNER, SEALER, Database, DatabaseSettings
+from tallystick.identity import Principal
 from tallystick.kit import Conflict, Invalid, NotFound
 from tallystick.statements import StatementFile, StatementLine
 from tests.clocks import SetClock
@@ -35,6 +50,9 @@ TEXTS = {
     "step": "work.step_texts",
     "event": "memory.event_texts",
     "payload": "audit.payload_texts",
+    "approval_shown": "approvals.shown_texts",
+    "approval_vote": "approvals.vote_texts",
+    "approval_comment": "approvals.comment_texts",
 }
 
 
@@ -144,6 +162,7 @@ async def _customer(db: Database, name: str, marks: Markers) -> dict[str, int]:
         await schedules.create(tx, "me", f"s-{name}", plan)
         await schedules.remove(tx, "me", f"s-{name}")
         await _payments(tx, account, marks)
+        await _approvals(tx, account, marks)
         left = (await ledger.account(tx, account)).posted
         await ledger.post(tx, [ledger.Journal("rest", ledger.transfer(debit=opened.id, credit=bank.id, amount=left), "t")])
         await ledger.set_status(tx, account, "closed")
@@ -151,6 +170,22 @@ async def _customer(db: Database, name: str, marks: Markers) -> dict[str, int]:
         "customer": found.id, "account": opened.id, "request": request.id, "event": event.id, "transfer": moved.id,
         "published": published.id, "task": by_name, "by_case": by_case, "by_number": by_number, "by_account": by_account,
     }  # fmt: skip
+
+
+async def _approvals(tx: Any, account: str, marks: Markers) -> None:
+    """A question that names the account, amended once, and rejected."""
+    eva = Principal("eva", "person", frozenset({"approver"}))
+    question = approvals.Question(
+        "transfer", None, hashlib.sha256(marks.new("digest").encode()).digest(), {"from": account, "note": marks.new("shown")},
+        "me", (("approver", 1),), 60,
+    )  # fmt: skip
+    asked = await approvals.ask(tx, question, identity.house("me"))
+    digest = hashlib.sha256(account.encode()).digest()
+    await approvals.amend(tx, asked.id, digest, {"note": marks.new("amended")}, identity.house("me"))
+    await approvals.comment(tx, asked.id, eva, marks.new("comment"))
+    rejected = await approvals.vote(tx, asked.id, eva, "reject", digest, reason=marks.new("reason"))
+    assert isinstance(rejected, approvals.Approval)
+    marks.made = [mark for mark in marks.made if not mark.startswith("digest")]
 
 
 async def _payments(tx: Any, account: str, marks: Markers) -> None:
@@ -264,7 +299,8 @@ async def test_what_was_known_of_a_customer_is_found_nowhere_and_the_tree_stands
     assert done.rows == {
         "customers.customer": 1, "customers.standing_order": 1, "cases.case": 2, "work.task": 4, "work.outcome": 4,
         "work.attempt": 4, "work.step": 8, "memory.event": 1, "audit.payload": 2, "schedules.schedule": 1,
-        "actions.transfer": 1, "payments.payment": 2, "payments.statement_line": 3,
+        "actions.transfer": 1, "payments.payment": 2, "payments.statement_line": 3, "approvals.approval": 1,
+        "approvals.shown": 2, "approvals.vote": 1, "approvals.comment": 1,
     }  # fmt: skip
     assert _tree(owner, size) == before
     while await sealer.seal():
@@ -318,6 +354,8 @@ def _digests(owner: psycopg.Connection[Any], kind: str) -> dict[int, bytes]:
     table, column = {
         "case": ("cases.case", "id"), "task": ("work.task", "id"), "outcome": ("work.outcome", "task_id"),
         "step": ("work.step", "id"), "event": ("memory.event", "id"), "payload": ("audit.payload", "event_id"),
+        "approval_shown": ("approvals.shown", "id"), "approval_vote": ("approvals.vote", "id"),
+        "approval_comment": ("approvals.comment", "id"),
     }[kind]  # fmt: skip
     rows = owner.execute(f"select t.id, t.salt, t.text from {TEXTS[kind]}((select array_agg({column}) from {table})) t")
     return {row: hashlib.sha256(salt + text.encode()).digest() for row, salt, text in rows}
@@ -451,7 +489,13 @@ async def test_while_business_goes_on_nobody_is_erased(db: Database, owning: Dat
     assert "schedule" in await _refused(owning, "subject_in_use")
     async with db.write() as tx:
         await schedules.remove(tx, "me", "s")
+        question = approvals.Question("t", None, bytes(32), {"for": NAME}, "me", (("approver", 1),), 60)
+        asked = await approvals.ask(tx, question, identity.house("me"))
+    assert "approval" in await _refused(owning, "subject_in_use")
+    async with db.write() as tx:
+        await approvals.withdraw(tx, asked.id, identity.house("me"))
     await _erase(owning)
+    assert owner.execute("select distinct digest from approvals.approval").fetchall() == [(bytes(32),)]
 
 
 async def test_one_who_is_known_by_cases_alone_is_erased_and_nobody_else(
@@ -642,7 +686,7 @@ def test_the_commands_hold_keep_and_erase(database: TestDatabase, owner: psycopg
     refused = command(database, *asked, "--yes")
     assert (refused.exit_code, "[retention_period]" in refused.stderr) == (1, True)
     assert [json.loads(line)["keep_months"] for line in command(database, "retention", "list").stdout.splitlines()] == [
-        60, 120, 60, 60, 120, 60, 60, 120,
+        60, 60, 120, 60, 60, 120, 60, 60, 120,
     ]  # fmt: skip
     assert "[retention_out_of_range]" in command(database, "retention", "set", "customer", "ten years").stderr
     kept = json.loads(command(database, "retention", "set", "customer", "0", "--as", "anna").stdout)

@@ -40,6 +40,8 @@ async def append(
     step: str | None = None,
     payload: Mapping[str, Any] | None = None,
     items: Items | None = None,
+    decision_id: int | None = None,
+    approval_id: int | None = None,
 ) -> int:
     """Write one event into the record, in the transaction of what it tells of; the event's id."""
     event = AuditEvent(
@@ -52,6 +54,8 @@ async def append(
         request_id,
         on_behalf_of,
         step=step,
+        decision_id=decision_id,
+        approval_id=approval_id,
         payload=payload,
         items=items,
     )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tallystick import audit, cases, ledger, memory, tlog, work
+from tallystick import approvals, audit, cases, ledger, memory, tlog, work
 from tallystick.cli.operator import As, operator
 from tallystick.cli.options import Data, read_moment
 from tallystick.cli.runtime import errors, opened, prepare, run, server, settings_for
@@ -21,9 +21,11 @@ from tallystick.kit import Invalid
 record = typer.Typer(help="The record: how far it is sealed, and a new origin after a restore.", no_args_is_help=True)
 checkpoint = typer.Typer(help="Signed checkpoints of the record.", no_args_is_help=True)
 
-SOURCES = {**work.RECORDED, **memory.RECORDED, **cases.RECORDED, **ledger.RECORDED}
+SOURCES = {**work.RECORDED, **memory.RECORDED, **cases.RECORDED, **ledger.RECORDED, **approvals.RECORDED}
 """What items of events are digests of, in every room."""
-KNOWN = {**work.RECORDED_IDS, **memory.RECORDED_IDS, **cases.RECORDED_IDS, **ledger.RECORDED_IDS}
+KNOWN = {
+    **work.RECORDED_IDS, **memory.RECORDED_IDS, **cases.RECORDED_IDS, **ledger.RECORDED_IDS, **approvals.RECORDED_IDS,
+}  # fmt: skip
 """What every room keeps, and some event has told of."""
 
 

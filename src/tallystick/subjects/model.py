@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-KINDS = ("case", "customer", "event", "payload", "payment", "schedule", "task", "transfer")
+KINDS = ("approval", "case", "customer", "event", "payload", "payment", "schedule", "task", "transfer")
 """The kinds of data that have a retention period each."""
 
 MAX_KEEP_MONTHS = 1200
@@ -32,6 +32,10 @@ PERSONAL = (
     Personal("work.step", ("input_hash", "output", "error", "detail", "salt"), "its task"),
     Personal("audit.payload", ("salt", "body"), "the case or task that the event is about, or what the body names"),
     Personal("audit.legal_hold", ("customer",), "`customer`; only one that was lifted can be there"),
+    Personal("approvals.approval", ("digest",), "what was shown of it names"),
+    Personal("approvals.shown", ("digest", "shown", "salt"), "its approval"),
+    Personal("approvals.vote", ("reason", "salt"), "its approval"),
+    Personal("approvals.comment", ("text", "salt"), "its approval"),
     Personal("actions.transfer", ("description",), "either account, which the customer owns"),
     Personal(
         "payments.payment",
@@ -65,6 +69,11 @@ _STAFF = "who did it: a principal, not a customer"
 
 KEPT: Mapping[str, str] = {
     "actions.transfer": _CODES,
+    "approvals.approval": _STAFF,
+    "approvals.comment": _STAFF,
+    "approvals.review": _STAFF,
+    "approvals.shown": _STAFF,
+    "approvals.vote": _STAFF,
     "audit.checkpoint": "sizes, roots and signatures",
     "audit.event": "what is sealed: codes, ids and counts; digests of what is personal are salted",
     "audit.leaf": "hashes of leaves",

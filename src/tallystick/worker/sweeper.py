@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tallystick import ledger, schedules, work
+from tallystick import approvals, ledger, schedules, work
 from tallystick.db import Bell, Database, Tx
 from tallystick.kit import Unavailable, end, wait_for
 
@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 
 class Sweeper:
     """Moves on what the clock moves: attempts whose worker is lost or too slow, tasks whose time or deadline has come,
-    schedules, holds.
+    schedules, holds, questions to people.
 
     Any number of sweepers may run at once. `every_s` is how late any of it may be; `name` appears in the record.
     """
@@ -62,7 +62,7 @@ class Sweeper:
         A part that fails does not keep the others from being done; its error is raised in the end.
         """
         queued, failures = False, []
-        for part in (self._reap, self._expire, self._wake, self._fire, self._free_holds):
+        for part in (self._reap, self._expire, self._wake, self._fire, self._free_holds, self._expire_approvals):
             try:
                 queued = await part() or queued
             except Unavailable:
@@ -101,6 +101,11 @@ class Sweeper:
 
     async def _free_holds(self) -> bool:
         while await self._asked(self._expire_holds) >= _AT_ONCE:
+            pass
+        return False
+
+    async def _expire_approvals(self) -> bool:
+        while len(await self._asked(approvals.expire_due)) >= approvals.MAX_AT_ONCE:
             pass
         return False
 

@@ -85,6 +85,10 @@ declare
     v_payloads  bigint[];
     v_transfers bigint[];
     v_payments  bigint[];
+    v_approvals bigint[];
+    v_shown     bigint[];
+    v_votes     bigint[];
+    v_comments  bigint[];
     v_lines     tid[];
     v_counts    jsonb;
     v_code      text;
@@ -134,6 +138,11 @@ begin
              where s.erased_by is null
                and (audit.names_subject(s.output, v_hints, v_terms) or audit.names_subject(s.detail, v_hints, v_terms))
              limit p_limit + 1) f;
+    select coalesce(array_agg(a.id order by a.id), '{}') into v_approvals
+      from (select distinct s.approval_id as id
+              from approvals.shown s
+             where s.erased_by is null and audit.names_subject(s.shown, v_hints, v_terms)
+             limit p_limit + 1) a;
     select coalesce(array_agg(e.id order by e.id), '{}') into v_events
       from (select e.id
               from memory.event e
@@ -161,7 +170,8 @@ begin
     select coalesce(array_agg(o.id order by o.id), '{}') into v_orders
       from customers.standing_order o
      where o.account_id = any (v_accounts) and o.erased_by is null;
-    if v_subject is null and v_cases = '{}' and v_tasks = '{}' and v_events = '{}' and v_payloads = '{}' and v_schedules = '{}' then
+    if v_subject is null and v_cases = '{}' and v_tasks = '{}' and v_events = '{}' and v_payloads = '{}' and v_schedules = '{}'
+       and v_approvals = '{}' then
         return query select 'unknown_customer', '{}'::jsonb, null::bigint;
         return;
     end if;
@@ -171,6 +181,15 @@ begin
      where o.task_id = any (v_tasks) and o.erased_by is null;
     select coalesce(array_agg(s.id order by s.id), '{}') into v_steps
       from (select s.id from work.step s where s.task_id = any (v_tasks) and s.erased_by is null limit p_limit + 1) s;
+    select coalesce(array_agg(s.id order by s.id), '{}') into v_shown
+      from approvals.shown s
+     where s.approval_id = any (v_approvals) and s.erased_by is null;
+    select coalesce(array_agg(v.id order by v.id), '{}') into v_votes
+      from approvals.vote v
+     where v.approval_id = any (v_approvals) and v.erased_by is null;
+    select coalesce(array_agg(c.id order by c.id), '{}') into v_comments
+      from approvals.comment c
+     where c.approval_id = any (v_approvals) and c.erased_by is null;
     select count(*) into v_attempts from work.attempt a where a.task_id = any (v_tasks);
     -- Lines of other banks' statements: those that tell of an entry of one of the payments, or bear its reference.
     select coalesce(array_agg(l.ctid), '{}') into v_lines
@@ -194,7 +213,9 @@ begin
         'work.attempt', v_attempts, 'work.step', cardinality(v_steps), 'memory.event', cardinality(v_events),
         'audit.payload', cardinality(v_payloads), 'schedules.schedule', cardinality(v_schedules),
         'actions.transfer', cardinality(v_transfers), 'payments.payment', cardinality(v_payments),
-        'payments.statement_line', cardinality(v_lines));
+        'payments.statement_line', cardinality(v_lines), 'approvals.approval', cardinality(v_approvals),
+        'approvals.shown', cardinality(v_shown), 'approvals.vote', cardinality(v_votes),
+        'approvals.comment', cardinality(v_comments));
 
     select f.code, f.detail into v_code, v_detail from (
         select 1 as rank, 'too_many_rows' as code, jsonb_build_object('limit', p_limit) as detail
@@ -215,6 +236,9 @@ begin
                  union all
                 select 'task', t.id from unnest(v_tasks) as t (id) where t.id <> all (v_outcomes)
                    and not exists (select from work.outcome o where o.task_id = t.id)
+                 union all
+                select 'approval', a.id from approvals.approval a
+                 where a.id = any (v_approvals) and a.status in ('open', 'approved')
                  union all
                 select 'transfer', t.id from actions.transfer t where t.id = any (v_transfers) and t.status = 'queued'
                  union all
@@ -241,6 +265,8 @@ begin
                         select 'transfer', max(coalesce(t.settled_at, t.created_at)) from actions.transfer t where t.id = any (v_transfers)
                          union all
                         select 'payment', max(p.changed_at) from payments.payment p where p.id = any (v_payments)
+                         union all
+                        select 'approval', max(a.changed_at) from approvals.approval a where a.id = any (v_approvals)
                          union all
                         select 'case', max(c.changed_at) from cases.case c where c.id = any (v_cases)
                          union all
@@ -295,7 +321,22 @@ begin
         $q$update audit.payload p set body = null, salt = null, erased_by = $2 where p.event_id = any ($1)$q$,
         p_principal, v_subject, v_event);
 
+    perform audit.redact('approval_shown', v_shown, 'approvals.shown_texts',
+        format($q$update approvals.shown s
+                     set shown = '{}', digest = %L, salt = null, erased_by = $2
+                   where s.id = any ($1)$q$, decode(repeat('00', 32), 'hex')), p_principal, v_subject, v_event);
+    perform audit.redact('approval_vote', v_votes, 'approvals.vote_texts',
+        $q$update approvals.vote v
+              set reason = case when v.reason is not null then 'erased' end, salt = null, erased_by = $2
+            where v.id = any ($1)$q$, p_principal, v_subject, v_event);
+    perform audit.redact('approval_comment', v_comments, 'approvals.comment_texts',
+        $q$update approvals.comment c set text = 'erased', salt = null, erased_by = $2 where c.id = any ($1)$q$,
+        p_principal, v_subject, v_event);
+
     -- All else.
+    update approvals.approval a
+       set digest = decode(repeat('00', 32), 'hex'), erased_by = v_event
+     where a.id = any (v_approvals);
     update work.attempt a set error = 'erased', erased_by = v_event where a.task_id = any (v_tasks);
     update customers.customer c
        set name = v_name, full_name = null, birth_date = null, sex = null, region = null, erased_by = v_event
@@ -343,6 +384,7 @@ begin
         or (c.kind = 'transfer' and c.ref_id = any (v_transfers))
         or (c.kind = 'external_payment' and c.ref_id = any (v_payments))
         or (c.kind = 'schedule' and c.ref_id = any (v_schedules))
+        or (c.kind in ('approval vote', 'approval comment', 'approval glass') and c.ref_id = any (v_approvals))
         or (c.kind = 'customer' and c.ref_id = v_subject);
     perform set_config('tallystick.erasing', '', true);
 
@@ -356,7 +398,7 @@ begin
                    'customers.customer', 'customers.standing_order', 'cases."case"', 'memory.event', 'work.task', 'work.outcome',
                    'work.attempt', 'work.step', 'audit.payload', 'audit.legal_hold', 'actions.transfer', 'payments.payment',
                    'payments.payment_step', 'payments.statement_line', 'payments.match', 'payments.explanation', 'schedules.version',
-                   'db.claim'])
+                   'approvals.approval', 'approvals.shown', 'approvals.vote', 'approvals.comment', 'db.claim'])
                 or (n.nspname = 'work' and c.relispartition
                     and exists (select from unnest(v_tasks) as t (id)
                                  where c.relname like '%\_' || lpad((t.id / 1000000)::text, 6, '0'))))

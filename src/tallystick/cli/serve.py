@@ -58,7 +58,7 @@ async def _warn_without_keys(database: Database, settings: http.HttpSettings) ->
     if settings.open or settings.api_key is not None:
         return
     async with database.read() as tx:
-        if all(key.revoked_at for key in await identity.keys(tx)):
+        if not await identity.any_key(tx):
             errors.print(
                 "warning: there is no key yet, so nobody can call; `tallystick keys create NAME` makes one", style="yellow"
             )

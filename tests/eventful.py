@@ -11,7 +11,7 @@ UNTOLD = {
     # Who runs what at this moment, and what is in line for it: claims, beats and waits are no events.
     "work.ready", "work.wait", "work.run", "work.worker", "work.turn", "work.dependency", "work.due", "work.since_start",
     # Numbers that follow from facts which have their events.
-    "ledger.balance", "ledger.open_hold",
+    "ledger.balance", "ledger.open_hold", "policy.counter", "policy.bucket",
     # When keys were last used.
     "identity.key_use",
     # Keys of calls, and answers to those that were refused.

@@ -20,6 +20,10 @@ _INVALID = {
     "22P05": ("text_malformed", "text may not hold U+0000"),
     "54001": ("json_too_deep", "the JSON nests too deep"),
 }
+_DECISIONS = {
+    "TS008": ("decision_needed", "an effect needs a decision that allows it"),
+    "TS009": ("decision_consumed", "the decision was used for an effect already"),
+}
 
 
 def translate(error: psycopg.Error) -> TallystickError | None:
@@ -38,6 +42,8 @@ def translate(error: psycopg.Error) -> TallystickError | None:
         return Invalid(*_INVALID[state])
     if state == "TS004":
         return Conflict("lease_lost", "the lease of this worker is over")
+    if state in _DECISIONS:
+        return Conflict(*_DECISIONS[state])
     if state == "23505":
         return Conflict("already_exists", "a thing with this name already exists")
     return None

@@ -1,0 +1,153 @@
+"""What the policy room says, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+OUTCOMES = ("allow", "hold", "deny")
+
+Facts = dict[str, Any]
+"""What a decision looks at: a flat JSON object. What is absent is unknown; what is null is known to be none."""
+
+Approvers = tuple[tuple[str, int], ...]
+"""How many people of which role have to agree, in the order of the roles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What one rule said: the value it observed, its limit, and what would change it, in words."""
+
+    rule: str
+    kind: str
+    outcome: str
+    observed: str | None
+    limit: str | None
+    change: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """Whom to ask in place of those asked first, when nobody has answered for `after_s` seconds."""
+
+    after_s: int
+    approve: Approvers
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a policy says of an action. `approve`, `expires_s` and `escalate` are there where the outcome is `hold`.
+
+    `text` is the canonical JSON of all of it: the same facts under the same policy give the same bytes.
+    """
+
+    outcome: str
+    reasons: tuple[Reason, ...]
+    approve: Approvers
+    expires_s: int | None
+    escalate: Escalation | None
+    text: str
+
+
+class CounterKey(NamedTuple):
+    """What a rule adds up: the name of the counter, and its window in seconds; 0 is for ever."""
+
+    key: str
+    window_s: int
+
+
+class Lookup(NamedTuple):
+    """A value that is looked for on a list. `place` is where the answer goes among the fact `listed`.
+
+    With `each`, a value that is not on the list leaves a null there.
+    """
+
+    place: str
+    list: str
+    value: str
+    each: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewDecision:
+    """A decision to keep. `digest` is that of the action's payload; `facts` and `verdict` are the texts as evaluated.
+
+    The outcome is the verdict's, or `allow` where the people whom the verdict asks for have agreed (`approval_id`).
+    """
+
+    principal: str
+    on_behalf_of: str | None
+    action: str
+    digest: bytes
+    policy: str
+    facts: str
+    verdict: str
+    outcome: str
+    task_id: int | None = None
+    approval_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A decision as it is kept. `consumed` says that its effect was carried out."""
+
+    id: int
+    at: datetime
+    principal: str
+    on_behalf_of: str | None
+    action: str
+    digest: bytes
+    policy: str
+    facts: str
+    verdict: str
+    outcome: str
+    task_id: int | None
+    approval_id: int | None
+    consumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """A policy that was applied. Among those whose time has come, the one with the latest `effective_from` is in force."""
+
+    id: int
+    digest: str
+    name: str
+    effective_from: datetime
+    applied_by: str
+    applied_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListInfo:
+    """A list of names or ids, as it was imported last."""
+
+    name: str
+    kind: str
+    version: int
+    entries: int
+    source: str
+    imported_by: str
+    imported_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """An entry of a list; one that has several names is found by each."""
+
+    list: str
+    entry_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What every rule of a policy that applies to the facts says: those that spoke, and those whose limits were kept."""
+
+    verdict: Verdict
+    kept: tuple[str, ...]
+
+
+Document = Mapping[str, Any]

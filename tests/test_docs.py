@@ -68,6 +68,7 @@ def test_every_setting_is_documented() -> None:
     settings = {
         "TALLYSTICK_": ROOT / "src/tallystick/db/settings.py",
         "TALLYSTICK_HTTP_": ROOT / "src/tallystick/http/settings.py",
+        "TALLYSTICK_WEBHOOKS_": ROOT / "src/tallystick/approvals/settings.py",
     }
     special = {"database_url": "DATABASE_URL", "api_key": "API_KEY", "open": "--open"}
     missing = []

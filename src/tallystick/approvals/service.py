@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tallystick import audit
-from tallystick.approvals import store
+from tallystick.approvals import store, webhooks
 from tallystick.approvals.model import (
     MAX_COMMENT,
     MAX_REASON,
@@ -78,6 +78,7 @@ async def ask(tx: Tx, question: Question, by: Principal) -> Approval:
         detail={"action": question.action, "approve": [list(each) for each in question.approve], "version": 1},
         items=await store.items(tx, "approval_shown", asked.row_id),
     )
+    await webhooks.tell(tx, "asked", asked.approval_id)
     return await get(tx, asked.approval_id)
 
 
@@ -134,6 +135,7 @@ async def amend(tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any
         detail={"version": approval.version},
         items=await store.items(tx, "approval_shown", answer.row_id),
     )
+    await webhooks.tell(tx, "amended", approval_id)
     return approval
 
 
@@ -149,7 +151,8 @@ async def withdraw(tx: Tx, approval_id: int, by: Principal) -> Approval:
     answer = await store.withdraw(tx, approval_id)
     _raise(answer)
     await _clock(tx, approval_id, answer)
-    await _tell(tx, by, "withdraw", approval_id)
+    await _record(tx, by, "withdraw", approval_id)
+    await webhooks.tell(tx, "withdrawn", approval_id)
     return await get(tx, approval_id)
 
 
@@ -165,6 +168,7 @@ async def consume(tx: Tx, approval_id: int, digest: bytes, *, by: str) -> Tallys
         await audit.append(
             tx, principal=by, verb="approvals.consume", subject_kind="approval", subject_id=approval_id, approval_id=approval_id
         )
+        await webhooks.tell(tx, "consumed", approval_id)
     return refusal
 
 
@@ -190,6 +194,7 @@ async def comment(tx: Tx, approval_id: int, by: Principal, text: str) -> int:
         approval_id=approval_id,
         items=await store.items(tx, "approval_comment", answer.row_id),
     )
+    await webhooks.tell(tx, "commented", approval_id)
     return answer.row_id
 
 
@@ -203,7 +208,8 @@ async def close_review(tx: Tx, approval_id: int, principal: Principal, verdict: 
         raise Invalid("unknown_verdict", f"a verdict is {' or '.join(sorted(VERDICTS))}")
     _raise(await store.close_review(tx, approval_id, principal, verdict))
     await comment(tx, approval_id, principal, note)
-    await _tell(tx, principal, "review", approval_id, verdict=verdict)
+    await _record(tx, principal, "review", approval_id, verdict=verdict)
+    await webhooks.tell(tx, "reviewed", approval_id)
     return await review(tx, approval_id)
 
 
@@ -214,6 +220,8 @@ async def expire_due(tx: Tx, *, limit: int = MAX_AT_ONCE) -> list[MovedOn]:
     """
     moved = await store.move_on(tx, limit)
     await audit.append_many(tx, [_moved_on(each.approval_id, each.clock) for each in moved])
+    for each in moved:
+        await webhooks.tell(tx, each.clock, each.approval_id)
     return moved
 
 
@@ -314,6 +322,10 @@ async def _vote(
         detail={"status": approval.status, "version": approval.version, "vote": said},
         items=await store.items(tx, "approval_vote", answer.row_id),
     )
+    if said != "break_glass":
+        await webhooks.tell(tx, "voted", approval_id)
+    if approval.status != "open":
+        await webhooks.tell(tx, "glass_broken" if said == "break_glass" else approval.status, approval_id)
     return approval
 
 
@@ -338,9 +350,10 @@ async def _refusal(tx: Tx, approval_id: int, answer: Answer, by: str, verb: str)
 async def _clock(tx: Tx, approval_id: int, answer: Answer) -> None:
     if answer.clock is not None:
         await audit.append_many(tx, [_moved_on(approval_id, answer.clock)])
+        await webhooks.tell(tx, answer.clock, approval_id)
 
 
-async def _tell(tx: Tx, by: Principal, verb: str, approval_id: int, **detail: Any) -> None:
+async def _record(tx: Tx, by: Principal, verb: str, approval_id: int, **detail: Any) -> None:
     await audit.append(
         tx,
         principal=by.name,

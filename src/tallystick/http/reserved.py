@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tallystick import actions
+from tallystick import actions, approvals
 from tallystick.kit import Forbidden
 
-_RESERVED = frozenset({actions.SETTLEMENT_AGENT})
+_RESERVED = frozenset({actions.SETTLEMENT_AGENT, approvals.NOTIFIER})
 
 
 def check_not_reserved(agent: str) -> None:

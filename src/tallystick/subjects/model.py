@@ -74,6 +74,7 @@ KEPT: Mapping[str, str] = {
     "approvals.review": _STAFF,
     "approvals.shown": _STAFF,
     "approvals.vote": _STAFF,
+    "approvals.webhook": "addresses of other programs, and what signs notices to them",
     "audit.checkpoint": "sizes, roots and signatures",
     "audit.event": "what is sealed: codes, ids and counts; digests of what is personal are salted",
     "audit.leaf": "hashes of leaves",

@@ -11,10 +11,11 @@ import socket
 import traceback
 from collections.abc import Sequence
 
-from tallystick import work
+from tallystick import approvals, work
 from tallystick.agents import BuiltInAgent, built_in
 from tallystick.db import Database, Tx, listen
-from tallystick.kit import TallystickError, Unavailable
+from tallystick.kit import TallystickError, Unavailable, end
+from tallystick.worker.notifier import Notifier
 from tallystick.worker.sweeper import Sweeper
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class Worker:
 
     `poll_s` is how long a task may wait when the bell that announces it is lost, and how often expired holds are swept;
     `batch` is how many tasks of an agent share a transaction; `name` appears in the record, and is made of the host and the
-    process where it is not given.
+    process where it is not given. Notices to others go out as `webhooks` allow, by default as the environment says.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Worker:
         poll_s: float = 1.0,
         batch: int = 100,
         name: str | None = None,
+        webhooks: approvals.WebhookSettings | None = None,
     ) -> None:
         self._database = database
         self._agents = tuple(built_in() if agents is None else agents)
@@ -47,9 +49,18 @@ class Worker:
         self._batch = batch
         self._name = name or default_name("worker")
         self._sweeper = Sweeper(database, self._name, every_s=poll_s)
+        self._notifier = Notifier(database, self._name, webhooks, poll_s=poll_s)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then end the transaction in hand and return. A lost database is waited for, never fatal."""
+        # Notices wait for others, so they are delivered beside all other work.
+        notifying = asyncio.create_task(self._notifier.run(stop), name="notifier")
+        try:
+            await self._work(stop)
+        finally:
+            await end([notifying])
+
+    async def _work(self, stop: asyncio.Event) -> None:
         failures = 0
         async with listen(self._database, work.CHANNEL) as woken:
             while not stop.is_set():

@@ -127,3 +127,25 @@ alter table audit.retention drop constraint kind_is_known;
 alter table audit.retention add constraint kind_is_known
     check (kind in ('approval', 'customer', 'transfer', 'payment', 'case', 'task', 'schedule', 'event', 'payload'));
 insert into audit.retention (kind, keep_months, set_by) values ('approval', 60, 'tallystick');
+
+-- Who is told of what becomes of questions: notices are posted to url, signed. The secret is kept as the two keys of HMAC-SHA256 (RFC
+-- 2104), with which the database signs; nobody reads them, the application neither.
+create table approvals.webhook (
+    id          bigint       generated always as identity primary key,
+    url         text         not null,
+    events      text[]       not null,
+    inner_key   bytea        not null,
+    outer_key   bytea        not null,
+    created_by  text         not null,
+    created_at  timestamptz  not null,
+    removed_by  text,
+    removed_at  timestamptz,
+    constraint url_is_bounded check (length(url) between 1 and 2000),
+    constraint events_are_bounded check (cardinality(events) between 1 and 20),
+    constraint keys_fill_a_block check (octet_length(inner_key) = 64 and octet_length(outer_key) = 64),
+    constraint created_by_is_bounded check (length(created_by) between 1 and 100),
+    constraint a_removal_has_somebody check ((removed_at is null) = (removed_by is null)),
+    constraint the_keys_go_with_it check (removed_at is null or inner_key = decode(repeat('00', 64), 'hex') and outer_key = inner_key)
+);
+create trigger webhook_stays before delete or truncate on approvals.webhook
+    for each statement execute function db.refuse_change();

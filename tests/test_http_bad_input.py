@@ -68,6 +68,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "max_attempts": 5, "max_crashes": 5, "timeout_s": 30, "backoff_s": 1.5, "max_backoff_s": 300.0, "per_key": 1,
     },
     ("PATCH", "/v1/work/brakes/{kind}/{name}"): {"paused": True, "max_running": 1},
+    ("POST", "/v1/approvals/{approval_id}/votes"): {"vote": "reject", "digest": "0" * 64, "reason": "r"},
+    ("POST", "/v1/approvals/{approval_id}/break-glass"): {"digest": "0" * 64, "reason": "r"},
+    ("POST", "/v1/approvals/{approval_id}/comments"): {"text": "t"},
+    ("POST", "/v1/approvals/{approval_id}/review"): {"verdict": "justified", "note": "n"},
+    ("POST", "/v1/webhooks"): {"url": "https://desk.example/", "events": ["asked"]},
     ("POST", "/v1/schedules"): {
         "name": "s", "agent": "a", "type": "t", "payload": {"x": 1}, "cron": "30 2 * * *", "time_zone": "Europe/Prague",
         "priority": 0, "catch_up": "latest", "fire_at_field": "at",

@@ -24,6 +24,7 @@ from tallystick.http.problems import on_http_error, on_refusal, on_validation_er
 from tallystick.http.routes import (
     account_changes,
     accounts,
+    approvals,
     attempts,
     cases,
     closing,
@@ -42,6 +43,7 @@ from tallystick.http.routes import (
     steps,
     tasks,
     transfers,
+    webhooks,
     workers,
 )
 from tallystick.http.services import Services
@@ -71,6 +73,8 @@ _NATIVE = (
     payments,
     reconciliations,
     record,
+    approvals,
+    webhooks,
 )
 _GUIDES = (retail, fintech, banking, agents, production)
 

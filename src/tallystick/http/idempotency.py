@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tallystick.db import Key, ReadTx, Tx, claim, claim_one, claimed
 from tallystick.http.services import Call
-from tallystick.kit import Conflict, digest
+from tallystick.kit import Conflict, TallystickError, digest
 
 Thing = TypeVar("Thing")
 
@@ -23,36 +23,47 @@ async def once(
     *,
     kind: str,
     request: Any,
-    create: Callable[[Tx], Awaitable[int]],
+    create: Callable[[Tx], Awaitable[int | TallystickError]],
     read: Callable[[ReadTx, int], Awaitable[Thing]],
 ) -> Thing:
     """Create a thing of `kind` and read it; under a key that has been used for this `request`, only read it.
 
-    `request` is the JSON that tells requests apart. Refuses with `Invalid` (`key_reused`) a key of another request.
+    `request` is the JSON that tells requests apart. A refusal that `create` gives back is raised after the commit, so that what
+    it left in the record stays; its key is as good as new. Refuses with `Invalid` (`key_reused`) a key of another request.
     """
 
-    async def bare(tx: Tx) -> Thing:
-        return await read(tx, await create(tx))
+    async def bare(tx: Tx) -> Thing | TallystickError:
+        made = await create(tx)
+        return made if isinstance(made, TallystickError) else await read(tx, made)
 
     if key is None:
-        return await call.database.retrying(bare)
+        return _or_raised(await call.database.retrying(bare))
     wanted = Key(call.principal.name, key, digest([kind, request]))
 
-    async def keyed(tx: Tx) -> Thing:
+    async def keyed(tx: Tx) -> Thing | TallystickError:
         earlier = await claimed(tx, wanted, kind=kind)
         if earlier is not None:
             return await read(tx, earlier)
         made = await create(tx)
+        if isinstance(made, TallystickError):
+            return made
         answer = await claim_one(tx, wanted, kind=kind, ref_id=made)
         if answer.state != "fresh":
             raise _TwinWasFaster
         return await read(tx, made)
 
     try:
-        return await call.database.retrying(keyed)
+        became = await call.database.retrying(keyed)
     except (_TwinWasFaster, Conflict):
         # The twin has committed by now: either it is found, or the conflict is about something else and comes again.
-        return await call.database.retrying(keyed)
+        became = await call.database.retrying(keyed)
+    return _or_raised(became)
+
+
+def _or_raised(became: Thing | TallystickError) -> Thing:
+    if isinstance(became, TallystickError):
+        raise became
+    return became
 
 
 async def many_once(

@@ -10,6 +10,7 @@ _METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 _REFUSALS = {
     "400": "No Idempotency-Key, which this request needs.",
     "401": "No API key, or one that is not known.",
+    "403": "The caller is known, and may not do this.",
     "404": "Something that the request names does not exist.",
     "409": "The request contradicts what is already so.",
     "413": "The body is too large.",
@@ -17,7 +18,7 @@ _REFUSALS = {
     "422": "The request has no meaning here; `code` says why.",
     "503": "It may succeed later: the database is away or overloaded.",
 }
-_OF_READING = frozenset({"401", "404", "422", "503"})
+_OF_READING = frozenset({"401", "403", "404", "422", "503"})
 _OF_A_BODY = frozenset({"413", "415"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
@@ -46,11 +46,22 @@ def bounds_of(cursor: str | None, kind: str, count: int) -> list[int] | None:
     return list[int](bounds)
 
 
-def page(rows: Sequence[Row], limit: int, kind: str, *, item: Callable[[Row], Any], bound: Callable[[Row], int]) -> Json:
-    """The page of `rows`, of which one more than `limit` was asked for, so that we know whether a page follows."""
+def page(
+    rows: Sequence[Row],
+    limit: int,
+    kind: str,
+    *,
+    item: Callable[[Row], Any],
+    bound: Callable[[Row], int],
+    more: Mapping[str, Any] | None = None,
+) -> Json:
+    """The page of `rows`, of which one more than `limit` was asked for, so that we know whether a page follows.
+
+    `more` is what the page says besides.
+    """
     shown = rows[:limit]
-    more = len(rows) > limit
-    return Json({"items": [item(row) for row in shown], "next_cursor": cursor_of(kind, bound(shown[-1])) if more else None})
+    following = cursor_of(kind, bound(shown[-1])) if len(rows) > limit else None
+    return Json({"items": [item(row) for row in shown], "next_cursor": following, **(more or {})})
 
 
 def cursor_of(kind: str, *bounds: int) -> str:

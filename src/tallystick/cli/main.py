@@ -141,6 +141,8 @@ SUBCOMMANDS = (
     Subcommand("nostro", "nostro:app", "Nostro accounts: our accounts at other banks, mirrored in our books."),
     Subcommand("tasks", "tasks:app", "Tasks: what agents have to do, do and have done."),
     Subcommand("schedules", "schedules:app", "Schedules: tasks that are added at the times of a cron text."),
+    Subcommand("approvals", "approvals:app", "Approvals: what people are asked before an action is carried out."),
+    Subcommand("webhooks", "webhooks:app", "Webhooks: who is told of approvals, by signed notices."),
 )
 """All subcommands as they are listed. What a line says of its command is the first paragraph of the command's own help."""
 

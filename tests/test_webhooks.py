@@ -30,7 +30,7 @@ from tallystick.identity import Principal, house
 from tallystick.kit import Conflict, Invalid, NotFound
 from tallystick.worker import Worker
 from tallystick.worker.notifier import Notifier
-from tests.conftest import TestDatabase
+from tests.conftest import ROOT, TestDatabase
 
 EVA = Principal("eva", "person", frozenset({"approver"}))
 QUESTION = Question("transfer", 7, hashlib.sha256(b"5").digest(), {"to": "Mrs Nova"}, "bot", (("approver", 1),), 3600)
@@ -447,3 +447,26 @@ async def test_a_worker_delivers_beside_its_other_work(db: Database) -> None:
             await asyncio.sleep(0.01)
         stop.set()
         await working
+
+
+async def test_the_documented_way_to_check_a_notice_is_right(db: Database) -> None:
+    text = (ROOT / "docs/approvals.md").read_text("utf-8")
+    space: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], space)
+    is_genuine = space["is_genuine"]
+    async with receiver() as other:
+        made = await subscribe(db, other.url())
+        await ask(db)
+        await deliver(db)
+        ((_, headers, body),) = other.got
+    signature = headers["tallystick-signature"]
+    at = int(signature.split(",")[0][2:])
+    assert is_genuine(made.secret, signature, body)
+    assert is_genuine(made.secret, signature, body, at + 300)
+    for wrong in (
+        (made.secret, signature, body, at + 301), (made.secret, signature, body, at - 301),
+        (made.secret, signature, body.replace(b"open", b"done"), at), ("tsw_x", signature, body, at),
+        (made.secret, signature.replace(f"t={at}", f"t={at + 9}"), body, at), (made.secret, "", body, at),
+        (made.secret, "v1=", body, at), (made.secret, f"t={at},v1=", body, at),
+    ):  # fmt: skip
+        assert not is_genuine(*wrong)

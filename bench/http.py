@@ -26,6 +26,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.load import Request, Result, run_load, transfer_request
+from bench.permits import allow_all, permitted
 from tallystick import ledger
 from tallystick.db import Database, EmbeddedServer, migrate
 
@@ -73,7 +74,8 @@ def _prepare(server: EmbeddedServer) -> None:
 async def _open_accounts(server: EmbeddedServer) -> None:
     database = Database(server.url_as("tallystick_app"))
     await database.open()
-    async with database.write() as tx:
+    await allow_all(database)
+    async with permitted(database).write() as tx:
         specs = [
             ledger.AccountSpec("bench-equity", "USD", "internal", None),
             *(ledger.AccountSpec(name, "USD") for name in ACCOUNTS),

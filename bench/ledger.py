@@ -30,6 +30,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench import http
+from bench.permits import permitted
 from tallystick import ledger
 from tallystick.db import Database, EmbeddedServer, migrate
 from tallystick.db.embedded import bundled_bin_dir
@@ -96,7 +97,7 @@ def _check_durable(server: EmbeddedServer) -> None:
 async def _open_accounts(server: EmbeddedServer) -> list[int]:
     database = Database(server.url_as("tallystick_app"))
     await database.open()
-    async with database.write() as tx:
+    async with permitted(database).write() as tx:
         specs = [ledger.AccountSpec(f"ledger-{number}", "USD", "internal", None) for number in range(ACCOUNTS)]
         ids = [opened.id for opened in await ledger.open_accounts(tx, specs)]
     await database.close()
@@ -163,7 +164,7 @@ async def _post(
                 made += 1
                 key = f"{run:x}-{number}-{made}" if keyed else None
                 journals.append(ledger.Journal("transfer", shape(chance, ids), "bench", key=key))
-            async with database.write() as tx:
+            async with permitted(database).write() as tx:
                 answers = await ledger.post(tx, journals)
             assert all(answer.refusal is None for answer in answers)
             count.journals += batch

@@ -31,7 +31,7 @@ class Result:
         return statistics.quantiles(self.latencies_ms, n=1000)[int(share * 1000) - 1]
 
 
-def transfer_request(path: str, accounts: list[str], *, keyed: bool, amount: Callable[[int], str]) -> Request:
+def transfer_request(path: str, accounts: list[str], *, keyed: bool, amount: Callable[[int], str], token: str = "") -> Request:
     """Requests for transfers between two random accounts; with `keyed`, each has its own Idempotency-Key."""
     numbers = itertools.count()
     run = random.getrandbits(48)
@@ -40,6 +40,8 @@ def transfer_request(path: str, accounts: list[str], *, keyed: bool, amount: Cal
         debit, credit = chance.sample(accounts, 2)
         body = f'{{"from_account": "{debit}", "to_account": "{credit}", "amount": {amount(chance.randrange(1, 500))}}}'
         key = f"idempotency-key: {run:x}-{next(numbers)}\r\n" if keyed else ""
+        if token:
+            key += f"authorization: Bearer {token}\r\n"
         head = (
             f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n{key}content-length: {len(body)}\r\n\r\n"
         )

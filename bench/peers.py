@@ -6,7 +6,8 @@ Run as `python -m bench.peers NAME PORT URL`; NAME is `empty`, `guide` or `tally
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -17,8 +18,11 @@ from fastapi import FastAPI, HTTPException
 from psycopg.rows import dict_row
 from pydantic import BaseModel
 
-from tallystick import http
-from tallystick.db import Database
+from tallystick import actions, http, ledger
+from tallystick.db import Database, Tx
+from tallystick.http.batching import Batcher
+from tallystick.identity import Principal
+from tallystick.kit import TallystickError, parse_minor
 
 
 class Money(BaseModel):
@@ -76,14 +80,51 @@ def guide(url: str) -> FastAPI:
     return app
 
 
+def bare(database: Database) -> FastAPI:
+    """Our server whose transfers are posted without being asked about: their journals, with the event of the record."""
+    app = http.create_app(http.HttpSettings(open=True), database)
+    directory = ledger.Directory()
+
+    async def post(tx: Tx, by: Principal, new: Sequence[actions.NewTransfer]) -> list[actions.Transfer | TallystickError]:
+        accounts = await directory.find(tx, {name for one in new for name in (one.from_account, one.to_account)})
+        journals = [
+            ledger.Journal(
+                "transfer",
+                ledger.transfer(
+                    debit=accounts[one.from_account].id,
+                    credit=accounts[one.to_account].id,
+                    amount=parse_minor(one.amount, accounts[one.from_account].unit),
+                ),
+                by.name,
+                key=one.key,
+            )
+            for one in new
+        ]
+        return [
+            actions.Transfer(
+                id=posted.journal_id or 0, principal=by.name, from_account=one.from_account, to_account=one.to_account,
+                amount=1, asset="USD", scale=2, description=None, settle="now", status="posted", reason=posted.refusal,
+                journal_id=posted.journal_id, task_id=None, created_at=posted.posted_at or datetime.now(UTC),
+                settled_at=posted.posted_at,
+            )
+            for one, posted in zip(new, await ledger.post(tx, journals), strict=True)
+        ]  # fmt: skip
+
+    services = app.state.services
+    app.state.services = replace(services, transfers=Batcher(database, post))
+    return app
+
+
 async def serve(name: str, port: int, url: str) -> None:
     """Serve one of them until the process is told to stop; ours as `serve` runs it, without the look-up of a key."""
     database = Database(url)
-    if name == "tallystick":
+    if name in ("tallystick", "gate", "bare"):
         await database.open()
     apps: dict[str, Callable[[], FastAPI]] = {
         "empty": empty,
         "guide": lambda: guide(url),
+        "gate": lambda: http.create_app(http.HttpSettings(), database),
+        "bare": lambda: bare(database),
         "tallystick": lambda: http.create_app(http.HttpSettings(open=True), database),
     }
     config = uvicorn.Config(apps[name](), host="127.0.0.1", port=port, http="httptools", log_level="warning", access_log=False)

@@ -30,6 +30,7 @@ from rich.table import Table
 
 from bench import http
 from bench.load import run_load, transfer_request
+from bench.permits import permitted
 from tallystick import audit, ledger, tlog
 from tallystick.cli.record import SOURCES
 from tallystick.db import SEALER, Database, EmbeddedServer, migrate
@@ -105,7 +106,7 @@ def _silence(connection: psycopg.Connection, name: str) -> None:
 async def _open_accounts(url: str) -> list[int]:
     database = Database(_application(url))
     await database.open()
-    async with database.write() as tx:
+    async with permitted(database).write() as tx:
         specs = [ledger.AccountSpec(f"ledger-{number}", "USD", "internal", None) for number in range(_ACCOUNTS)]
         specs += [ledger.AccountSpec(name, "USD", "internal", None) for name in http.ACCOUNTS]
         ids = [opened.id for opened in await ledger.open_accounts(tx, specs)]
@@ -126,7 +127,7 @@ async def _post(url: str, ids: list[int], seconds: float) -> float:
         while time.perf_counter() < began + seconds:
             pairs = [chance.sample(ids, 2) for _ in range(BATCH)]
             journals = [ledger.Journal("t", ledger.transfer(debit=one, credit=two, amount=5), "bench") for one, two in pairs]
-            async with database.write() as tx:
+            async with permitted(database).write() as tx:
                 answers = await ledger.post_on_record(tx, journals)
             assert all(answer.refusal is None for answer in answers)
             posted += BATCH
@@ -181,7 +182,7 @@ async def _measure(url: str, folder: Path, count: int, progress: Progress) -> di
             audit.AuditEvent("bench", "things.make", "thing", number, {"n": number}, task_id=number)
             for number in range(start, min(start + _AT_ONCE, count))
         ]
-        async with database.write() as tx:
+        async with permitted(database).write() as tx:
             await audit.append_many(tx, events)
         progress.update(bar, completed=start + len(events))
     with psycopg.connect(url, autocommit=True) as connection:

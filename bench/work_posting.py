@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import work_ours, work_runs
+from bench.permits import ALL_ALLOWED, allow_all, permitted
 from bench.work_contenders import OURS
-from tallystick import ledger
+from tallystick import ledger, policy
 from tallystick import work as tasks
 from tallystick.db import Database, DatabaseSettings, Queries
 from tallystick.db.embedded import bundled_bin_dir
@@ -65,7 +66,8 @@ def report(rates: Mapping[str, list[float]]) -> None:
 async def _open_accounts(url: str) -> None:
     database = Database(url)
     await database.open()
-    async with database.write() as tx:
+    await allow_all(database)
+    async with permitted(database).write() as tx:
         specs = [
             ledger.AccountSpec("bench-equity", "USD", "internal", None),
             *(ledger.AccountSpec(name, "USD") for name in work_ours.ACCOUNTS),
@@ -126,19 +128,26 @@ def _account_ids(connection: psycopg.Connection) -> tuple[int, int]:
 
 def _script(low: int, high: int) -> str:
     """The statements of one task, as the rooms have them, with the values that the runner would give."""
+    rules, said = _decision()
     values = {
         "task_id": ":task_id",
         "fence": ":fence",
+        "limit": "1000",
         "names": "array['bench-1', 'bench-2']",
         "principal": f"'{work_ours.AGENT}'",
+        "on_behalf_of": "null",
         "request": "null",
         "from_accounts": "array[:debit]",
         "to_accounts": "array[:credit]",
         "amounts": "array[5]",
         "assets": "array['USD']",
         "keys": "array[null]",
-        "hashes": "array[null]",
+        "hashes": "array[sha256('x')]",
         "descriptions": "null",
+        "fresh": "null",
+        "decided": "'x'",
+        "outcomes": "array['allow']",
+        "decisions": "array[:decision]",
         "task_ids": "array[:task_id]",
         "fences": "array[:fence]",
         "states": "array['done']",
@@ -146,14 +155,32 @@ def _script(low: int, high: int) -> str:
         "errors": "null",
         "worker": "'pgbench'",
     }
+    none = dict.fromkeys(("keys", "windows", "lists", "names", "ids", "counters", "counts", "sums"), "array[]")
+    asked = none | {
+        "known": f"'{rules}'",
+        "principals": f"array['{work_ours.AGENT}']",
+        "on_behalf_of": "array[null]",
+        "actions": "array['transfer']",
+        "digests": "array[sha256('x')]",
+        "policies": f"array['{rules}']",
+        "facts": "array['{}']",
+        "verdicts": f"array['{said}']",
+        "outcomes": "array['allow']",
+        "task_ids": "array[:task_id]",
+        "approval_ids": "array[null]",
+        "salts": "array[substring(sha256('x') for 16)]",
+    }
+    kept = _statement("tallystick.policy.keep", asked).rstrip(";").replace(" as ids", "")
+    prepared = _statement("tallystick.actions.prepare", values).rstrip(";")
     statements = [
-        _statement(name, values)
-        for name in (
-            "tallystick.work.hold",
-            "tallystick.ledger.references_by_name",
-            "tallystick.actions.propose_now",
-            "tallystick.work.finish",
-        )
+        _statement("tallystick.work.hold", values),
+        _statement("tallystick.actions.of_task", values),
+        _statement("tallystick.ledger.references_by_name", values),
+        f"select transfer_id as made from ({prepared}) as p \\gset",
+        _statement("tallystick.policy.gather", asked),
+        f"select ({kept})[1] as decision \\gset",
+        _statement("tallystick.actions.conclude", values | {"ids": "array[:made]"}),
+        _statement("tallystick.work.finish", values),
     ]
     return "\n".join(
         [
@@ -166,6 +193,12 @@ def _script(low: int, high: int) -> str:
             "",
         ]
     )
+
+
+def _decision() -> tuple[str, str]:
+    """The digest of the policy that lets everything pass, and what it says."""
+    rules = policy.parse(ALL_ALLOWED)
+    return rules.digest, policy.evaluate(rules, {"action": "transfer", "principal": work_ours.AGENT}).text
 
 
 def _statement(name: str, values: Mapping[str, str]) -> str:

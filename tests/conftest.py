@@ -6,6 +6,7 @@ in one folder, in memory where there is room, and go with it.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import itertools
 import os
@@ -18,8 +19,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tallystick import policy
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer, migrate
 from tests.eventful import untold, watch
+from tests.permitted import ALL_ALLOWED, PermittedDatabase
 
 ROOT = Path(__file__).parent.parent
 _MEMORY = Path("/dev/shm")
@@ -32,7 +35,8 @@ ALWAYS_WATCHED = frozenset(
     f"tests.test_{name}"
     for name in (
         "http_v1", "http_ledger", "http_work", "cases", "memory", "schedules", "payments", "closing_doors", "trading",
-        "customers", "identity", "actions", "approvals", "cli_ledger", "cli_tasks", "cli_schedules",
+        "customers", "identity", "actions", "approvals", "approval_doors", "webhooks", "cli_ledger", "cli_tasks",
+        "cli_schedules",
     )
 )  # fmt: skip
 """Those that call the routes, commands and verbs which change something show it in every run."""
@@ -123,8 +127,28 @@ def template(cluster: EmbeddedServer) -> str:
             connection.execute('drop database if exists "unfinished"')
             connection.execute('create database "unfinished"')
             migrate(cluster.url_of("unfinished"))
+            asyncio.run(allow_all(cluster.url_of("unfinished", "tallystick_app")))
+            _forget_events(cluster.url_of("unfinished"))
             connection.execute('alter database "unfinished" rename to "template"')
     return "template"
+
+
+async def allow_all(url: str) -> None:
+    database = Database(url, DatabaseSettings())
+    await database.open()
+    async with database.write() as tx:
+        await policy.apply(tx, ALL_ALLOWED, by="test")
+    await database.close()
+
+
+def _forget_events(url: str) -> None:
+    """Tests begin with a record that is empty, and a policy that has held for ever: some of them put the clock back."""
+    with psycopg.connect(url) as connection:
+        connection.execute("set session_replication_role = replica")
+        for table in ("pending", "event"):
+            connection.execute(f"delete from audit.{table}".encode())
+        connection.execute("alter sequence audit.event_id restart")
+        connection.execute("update policy.document set effective_from = '2000-01-01', applied_at = '2000-01-01'")
 
 
 @pytest.fixture
@@ -135,6 +159,8 @@ def own_server() -> Iterator[EmbeddedServer]:
         Path(folder).chmod(0o755)
         with EmbeddedServer(Path(folder).resolve() / "data", bin_dir=bin_dir()) as server:
             migrate(server.url)
+            asyncio.run(allow_all(server.url))
+            _forget_events(server.url)
             yield server
 
 
@@ -153,7 +179,7 @@ def database(cluster: EmbeddedServer, template: str, request: pytest.FixtureRequ
 @pytest.fixture
 async def db(database: TestDatabase) -> AsyncIterator[Database]:
     """An open pool on a migrated database, with the application's rights."""
-    opened = Database(database.app_url, DatabaseSettings())
+    opened = PermittedDatabase(database.app_url, DatabaseSettings())
     await opened.open()
     yield opened
     await opened.close()

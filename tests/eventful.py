@@ -12,8 +12,8 @@ UNTOLD = {
     "work.ready", "work.wait", "work.run", "work.worker", "work.turn", "work.dependency", "work.due", "work.since_start",
     # Numbers that follow from facts which have their events.
     "ledger.balance", "ledger.open_hold", "policy.counter", "policy.bucket",
-    # When keys were last used.
-    "identity.key_use",
+    # When keys were last used, and how often.
+    "identity.key_use", "identity.usage",
     # Keys of calls, and answers to those that were refused.
     "db.claim", "ledger.refusal",
 }  # fmt: skip

@@ -14,6 +14,7 @@ from psycopg import sql
 from tallystick import actions, closing, ledger
 from tallystick.cli.verify import REFERENCES
 from tallystick.db import Database, ReadTx
+from tallystick.identity import house
 from tests.conftest import TestDatabase
 
 DAY = date(2024, 3, 1)
@@ -104,7 +105,7 @@ async def keep_books(db: Database) -> dict[str, int]:
         await ledger.set_floor(tx, "carol", -10_000, actor="risk")
     await post(db, move(bob, alice, 10**12, key="poor"), move(ids["frozen"], alice, 1, key="ice"), move(bob, alice, 3))
     async with db.write() as tx:
-        (transfer,) = await actions.propose(tx, "me", [actions.NewTransfer("alice", "bob", "12.00", key="transfer")])
+        (transfer,) = await actions.propose(tx, house("me"), [actions.NewTransfer("alice", "bob", "12.00", key="transfer")])
         assert isinstance(transfer, actions.Transfer)
         assert transfer.status == "posted"
     await post(db, move(mint, carol, 40), move(mint, carol, 41), move(alice, bob, 42))

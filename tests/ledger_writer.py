@@ -17,6 +17,7 @@ from pathlib import Path
 from tallystick import ledger
 from tallystick.db import Database
 from tallystick.kit import TallystickError
+from tests.permitted import PermittedDatabase
 
 ACCOUNTS = [f"stress-{number}" for number in range(10)]
 SINK = "stress-sink"
@@ -68,7 +69,7 @@ def _drain(chance: random.Random, ids: dict[str, int]) -> list[tuple[int, int]]:
 
 async def _opened(url: str) -> Database:
     while True:
-        db = Database(url)
+        db = PermittedDatabase(url)
         try:
             await db.open(wait_s=5)
         except TallystickError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tallystick import actions, audit, cases, memory, tlog, work
 from tallystick.db import Database
+from tallystick.identity import house
 from tests.serving import fund
 
 
@@ -14,7 +15,7 @@ async def live_a_little(db: Database, rounds: int = 3) -> None:
         async with db.write() as tx:
             await actions.propose(
                 tx,
-                f"me-{number}",
+                house(f"me-{number}"),
                 [
                     actions.NewTransfer("ALICE", "BOB", "1.50", "CZK", settle="now", key=f"now {number}", description="rent"),
                     actions.NewTransfer("ALICE", "BOB", "2.50", "CZK", settle="queued", key=f"later {number}"),

@@ -19,6 +19,7 @@ from tallystick import ledger
 from tallystick.db import Database, DatabaseSettings
 from tallystick.http import HttpSettings, create_app
 from tallystick.worker import Worker
+from tests.permitted import permit, strict
 
 OPEN = HttpSettings(open=True)
 BANK, ALICE, BOB, EURO = "BANK", "ALICE", "BOB", "EURO"
@@ -30,7 +31,7 @@ async def serving(
     database: Database, settings: HttpSettings = OPEN, *, keyed: bool = False
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application in this process; its lifespan runs. With `keyed`, each POST without a key gets its own."""
-    app = create_app(settings, database)
+    app = create_app(settings, strict(database))
     spare_collector()
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -60,7 +61,8 @@ async def fund(database: Database, *names: str) -> None:
             ledger.Journal("opening", ledger.transfer(debit=bank.id, credit=account.id, amount=100_000), "test")
             for account in accounts[:-1]
         ]
-        assert all(posted.refusal is None for posted in await ledger.post(tx, journals))
+        decisions = [await permit(tx)]
+        assert all(posted.refusal is None for posted in await ledger.post(tx, journals, decisions=decisions))
 
 
 def body_of(response: httpx.Response) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from tallystick import actions, ledger, work
 from tallystick.actions import NewTransfer, Transfer
 from tallystick.db import Database
+from tallystick.identity import house
 from tallystick.kit import TallystickError
 
 
@@ -28,7 +29,7 @@ async def bank(db: Database) -> Database:
 
 async def _propose(db: Database, *transfers: NewTransfer, principal: str = "me") -> list[Transfer | TallystickError]:
     async with db.write() as tx:
-        return await actions.propose(tx, principal, transfers)
+        return await actions.propose(tx, house(principal), transfers)
 
 
 async def _posted(db: Database, *names: str) -> list[int]:
@@ -141,7 +142,7 @@ async def test_a_key_belongs_to_its_request_and_to_its_principal(bank: Database)
 
 async def test_concurrent_calls_with_one_key_move_money_once(bank: Database) -> None:
     new = NewTransfer("A", "C", "5", key="k")
-    answers = await asyncio.gather(*(bank.retrying(lambda tx: actions.propose(tx, "me", [new])) for _ in range(20)))
+    answers = await asyncio.gather(*(bank.retrying(lambda tx: actions.propose(tx, house("me"), [new])) for _ in range(20)))
     assert len({answer.id for (answer,) in answers if isinstance(answer, Transfer)}) == 1
     assert await _posted(bank, "A", "C") == [9500, 500]
 

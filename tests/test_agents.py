@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tallystick import actions, agents, audit, cases, ledger, trading, work
 from tallystick.agents.trade_case import APPROVED_UP_TO, REVIEW_UP_TO, confidence, decide
 from tallystick.db import Database
+from tallystick.identity import house
 from tallystick.kit import NotFound
 
 
@@ -54,7 +55,7 @@ async def _bank(db: Database) -> None:
 async def _queued(db: Database, *amounts: str) -> list[actions.Transfer]:
     async with db.write() as tx:
         answers = await actions.propose(
-            tx, "me", [actions.NewTransfer("alice", "bob", amount, settle="queued") for amount in amounts]
+            tx, house("me"), [actions.NewTransfer("alice", "bob", amount, settle="queued") for amount in amounts]
         )
     return [answer for answer in answers if isinstance(answer, actions.Transfer)]
 

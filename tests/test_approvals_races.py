@@ -122,6 +122,20 @@ async def test_a_vote_a_rejection_a_withdrawal_and_an_amendment_at_once_have_one
     assert sum(seen.values()) == 24
 
 
+async def test_of_many_who_break_the_glass_at_once_two_are_heard_and_one_review_is_owed(db: Database) -> None:
+    asked = await _ask(db, approve=(("approver", 9),))
+    became = await _at_once(
+        db,
+        {
+            str(n): lambda tx, n=n: approvals.break_glass(tx, asked.id, person(f"p{n}"), DIGEST, reason="fire")  # type: ignore[misc]
+            for n in range(16)
+        },
+    )
+    assert Counter(became.values()) == {"ok": 2, "approval_closed": 14}
+    async with db.read() as tx:
+        assert await approvals.open_reviews(tx) == 1
+
+
 async def test_a_withdrawal_and_a_use_at_once_have_one_outcome(db: Database) -> None:
     for _ in range(24):
         asked = await _ask(db)

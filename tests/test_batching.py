@@ -10,15 +10,17 @@ import psycopg
 import pytest
 
 from tallystick import audit, ledger
+from tallystick.actions import Denied, Held, post_journals
 from tallystick.db import Database, DatabaseSettings, Tx
 from tallystick.http import batching
 from tallystick.http.batching import MAX_BATCH, MAX_WAITING, Batcher
-from tallystick.http.services import post_read
+from tallystick.identity import Principal, house
 from tallystick.kit import Invalid, NotFound, TallystickError, Unavailable
 from tests.conftest import TestDatabase
 from tests.serving import fund
 
-Journals = Batcher[ledger.NamedJournal, ledger.Posted]
+Outcome = ledger.Posted | Held | Denied
+Journals = Batcher[ledger.NamedJournal, Outcome]
 
 
 class Poisoned(Exception):
@@ -26,7 +28,7 @@ class Poisoned(Exception):
 
 
 @asynccontextmanager
-async def running(batcher: Batcher[ledger.NamedJournal, ledger.Posted]) -> AsyncIterator[Journals]:
+async def running(batcher: Batcher[ledger.NamedJournal, Outcome]) -> AsyncIterator[Journals]:
     task = asyncio.create_task(batcher.run())
     try:
         yield batcher
@@ -40,7 +42,7 @@ def pay(debit: str, credit: str = "BANK", amount: str = "1.00", key: str | None 
 
 
 async def _all(batcher: Journals, items: Sequence[ledger.NamedJournal], principal: str = "me") -> list[object]:
-    return await asyncio.gather(*(batcher.submit(principal, item.key, item) for item in items), return_exceptions=True)
+    return await asyncio.gather(*(batcher.submit(house(principal), item.key, item) for item in items), return_exceptions=True)
 
 
 async def _posted(db: Database, *names: str) -> list[int]:
@@ -54,10 +56,10 @@ async def test_what_waits_together_is_committed_together_and_each_gets_its_own_a
     sizes: list[int] = []
 
     async def counted(
-        tx: Tx, principal: str, items: Sequence[ledger.NamedJournal]
-    ) -> Sequence[ledger.Posted | TallystickError]:
+        tx: Tx, principal: Principal, items: Sequence[ledger.NamedJournal]
+    ) -> Sequence[Outcome | TallystickError]:
         sizes.append(len(items))
-        return await post_read(tx, principal, items)
+        return await post_journals(tx, principal, items)
 
     items = [
         pay("ALICE", key="a"), pay("ALICE", amount="5000.00"), pay("nobody"), pay("BOB", amount="0.001"), pay("BOB", key="b"),
@@ -85,13 +87,13 @@ async def test_what_waits_together_is_committed_together_and_each_gets_its_own_a
 async def test_a_batch_is_of_one_principal_holds_no_key_twice_and_is_bounded(db: Database) -> None:
     seen: list[tuple[str, list[str | None]]] = []
 
-    async def noted(tx: Tx, principal: str, items: Sequence[str | None]) -> Sequence[int]:
-        seen.append((principal, list(items)))
+    async def noted(tx: Tx, principal: Principal, items: Sequence[str | None]) -> Sequence[int]:
+        seen.append((principal.name, list(items)))
         return [len(seen)] * len(items)
 
     batcher = Batcher[str | None, int](db, noted, lanes=1)
     wanted = [("a", "1"), ("b", "1"), ("a", "1"), ("a", None), ("a", None), ("b", "2")] + [("a", None)] * MAX_BATCH
-    waiting = [asyncio.ensure_future(batcher.submit(principal, key, key)) for principal, key in wanted]
+    waiting = [asyncio.ensure_future(batcher.submit(house(principal), key, key)) for principal, key in wanted]
     await asyncio.sleep(0)
     task = asyncio.create_task(batcher.run())
     answers = await asyncio.gather(*waiting)
@@ -108,16 +110,16 @@ async def test_a_batch_is_of_one_principal_holds_no_key_twice_and_is_bounded(db:
 async def test_the_queue_is_bounded_and_who_has_no_answer_at_the_end_is_told_so(db: Database) -> None:
     begun = asyncio.Event()
 
-    async def never(tx: Tx, principal: str, items: Sequence[int]) -> Sequence[int]:
+    async def never(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
         begun.set()
         await asyncio.Event().wait()
         raise AssertionError
 
     batcher = Batcher[int, int](db, never)
-    waiting = [asyncio.ensure_future(batcher.submit("me", None, number)) for number in range(MAX_WAITING)]
+    waiting = [asyncio.ensure_future(batcher.submit(house("me"), None, number)) for number in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as full:
-        await batcher.submit("me", None, 0)
+        await batcher.submit(house("me"), None, 0)
     assert full.value.code == "overloaded"
     task = asyncio.create_task(batcher.run())
     await begun.wait()
@@ -131,9 +133,9 @@ async def test_one_item_that_breaks_the_batch_is_found_and_its_neighbours_commit
     await fund(db)
 
     async def poisoned(
-        tx: Tx, principal: str, items: Sequence[ledger.NamedJournal]
-    ) -> Sequence[ledger.Posted | TallystickError]:
-        answers = await post_read(tx, principal, items)
+        tx: Tx, principal: Principal, items: Sequence[ledger.NamedJournal]
+    ) -> Sequence[Outcome | TallystickError]:
+        answers = await post_journals(tx, principal, items)
         if any(item.key == "poison" for item in items):
             raise Poisoned
         return answers
@@ -152,7 +154,7 @@ async def test_rows_that_somebody_else_holds_stop_only_those_who_need_them(datab
     try:
         await fund(opened, "ALICE", "BOB", "CAROL")
         items = [pay("CAROL" if number == 5 else ("ALICE", "BOB")[number % 2], key=f"k{number}") for number in range(16)]
-        async with running(Batcher(opened, post_read)) as batcher:
+        async with running(Batcher(opened, post_journals)) as batcher:
             with psycopg.connect(database.owner_url) as holder:
                 holder.execute("select 1 from ledger.balance b join ledger.account a on a.id = b.account_id"
                                " where a.name = 'CAROL' for update of b")  # fmt: skip
@@ -174,9 +176,9 @@ async def test_a_deadlock_is_run_again_and_nobody_notices(db: Database) -> None:
     failures = [psycopg.errors.DeadlockDetected]
 
     async def unlucky(
-        tx: Tx, principal: str, items: Sequence[ledger.NamedJournal]
-    ) -> Sequence[ledger.Posted | TallystickError]:
-        answers = await post_read(tx, principal, items)
+        tx: Tx, principal: Principal, items: Sequence[ledger.NamedJournal]
+    ) -> Sequence[Outcome | TallystickError]:
+        answers = await post_journals(tx, principal, items)
         if failures:
             raise failures.pop()()
         return answers
@@ -192,13 +194,13 @@ async def test_a_lost_server_refuses_the_whole_batch_at_once(database: TestDatab
     tried: list[int] = []
 
     async def cut_off(
-        tx: Tx, principal: str, items: Sequence[ledger.NamedJournal]
-    ) -> Sequence[ledger.Posted | TallystickError]:
+        tx: Tx, principal: Principal, items: Sequence[ledger.NamedJournal]
+    ) -> Sequence[Outcome | TallystickError]:
         tried.append(len(items))
         with psycopg.connect(database.owner_url, autocommit=True) as other:
             other.execute("select pg_terminate_backend(pid) from pg_stat_activity"
                           " where datname = current_database() and pid <> pg_backend_pid()")  # fmt: skip
-        return await post_read(tx, principal, items)
+        return await post_journals(tx, principal, items)
 
     async with running(Batcher(db, cut_off)) as batcher:
         answers = await _all(batcher, [pay("ALICE") for _ in range(8)])
@@ -210,12 +212,12 @@ async def test_a_lost_server_refuses_the_whole_batch_at_once(database: TestDatab
 async def test_a_search_that_takes_too_long_ends(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "_SEARCH_S", -1.0)
 
-    async def broken(tx: Tx, principal: str, items: Sequence[int]) -> Sequence[int]:
+    async def broken(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
         raise Poisoned
 
     batcher = Batcher[int, int](db, broken)
     task = asyncio.create_task(batcher.run())
-    answers = await asyncio.gather(*(batcher.submit("me", None, number) for number in range(8)), return_exceptions=True)
+    answers = await asyncio.gather(*(batcher.submit(house("me"), None, number) for number in range(8)), return_exceptions=True)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert {type(answer) for answer in answers} == {Poisoned}
@@ -223,7 +225,7 @@ async def test_a_search_that_takes_too_long_ends(db: Database, monkeypatch: pyte
 
 async def test_a_shared_transaction_is_one_event_of_the_record(db: Database) -> None:
     await fund(db)
-    async with running(Batcher(db, post_read)) as batcher:
+    async with running(Batcher(db, post_journals)) as batcher:
         answers = await _all(batcher, [pay("ALICE", key=f"k{number}") for number in range(3)])
         await _all(batcher, [pay("ALICE", key=f"k{number}") for number in range(3)])
     first = min(answer.journal_id or 0 for answer in answers if isinstance(answer, ledger.Posted))

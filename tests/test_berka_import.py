@@ -22,7 +22,7 @@ from tallystick.db import Database, DatabaseSettings, migrate
 from tallystick.kit import Conflict
 from tests import berka_bank
 from tests.command_line import command
-from tests.conftest import ROOT, TestDatabase
+from tests.conftest import ROOT, TestDatabase, allow_all
 
 BANK = berka_bank.make(11)
 ROWS = len(BANK.transactions)
@@ -115,6 +115,7 @@ async def test_rows_may_stand_in_any_order_in_any_files_in_either_language(
         "trans_c.asc.gz": lines[130:],
     }
     migrate(empty_database.owner_url, application_url=empty_database.app_url)
+    await allow_all(empty_database.app_url)
     other = Database(empty_database.app_url, DatabaseSettings())
     await other.open()
     is_proved(await import_berka(other, berka_bank.write(tmp_path / "two", BANK, files), batch=7))
@@ -353,6 +354,7 @@ async def test_an_import_that_was_killed_again_and_again_ends_in_the_same_state(
         _run_until(stage, steps, database.app_url, folder)
     is_proved(await import_berka(db, folder))
     migrate(empty_database.owner_url, application_url=empty_database.app_url)
+    await allow_all(empty_database.app_url)
     other = Database(empty_database.app_url, DatabaseSettings())
     await other.open()
     await import_berka(other, folder)

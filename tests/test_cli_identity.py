@@ -98,6 +98,10 @@ def test_the_first_admin_is_made_once(database: TestDatabase) -> None:
     found = _who(database, secret)
     assert found == identity.Principal("eva", "person", frozenset({"admin"}))
     assert "admin_exists" in _refused(database, "principals", "first-admin", "jan")
+    _run(database, "principals", "login", "eva", "--issuer", "https://i.example", "--subject", "s")
+    assert _run(database, "principals", "logins", "eva") == [{"id": "1", "issuer": "https://i.example", "subject": "s"}]
+    _run(database, "principals", "logout", "eva", "1")
+    assert "unknown_login" in _refused(database, "principals", "logout", "eva", "1")
     (changed,) = _run(database, "principals", "roles", "eva", "auditor")
     assert changed["roles"] == ["auditor"]
     assert "unknown_role" in _refused(database, "principals", "roles", "eva", "king")

@@ -92,3 +92,12 @@ def test_what_makes_no_sense_is_one_line_and_exit_status_1(cli: CliRunner, argum
     assert refused.exit_code == 1
     assert refused.stderr.strip().endswith(f"[{code}]")
     assert run(cli, "list", "--json").stdout == ""
+
+
+def test_standing_orders_are_paid_by_a_schedule_and_transfers_are_settled_by_none(cli: CliRunner) -> None:
+    made = run(
+        cli, "add", "orders", "30 2 * * *", "standing-orders", "pay_due", '{"time_zone": "Europe/Prague"}', "--as", "anna"
+    )
+    assert made.exit_code == 0, made.output
+    refused = run(cli, "add", "settle", "30 2 * * *", "settlement-agent", "settle_transfer", "--as", "anna")
+    assert (refused.exit_code, "[reserved_agent]" in refused.stderr) == (1, True)

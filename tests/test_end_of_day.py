@@ -29,6 +29,7 @@ from tests.bank_days import (
     set_up,
 )
 from tests.conftest import TestDatabase
+from tests.permitted import PermittedDatabase
 from tests.processes import python
 
 
@@ -262,7 +263,7 @@ def test_closing_balances_are_the_fold_of_the_entries_for_ever(
 
 
 async def _fold(database: TestDatabase, rounds: list[list[tuple[str, int, datetime]]], accrue: bool) -> None:
-    db = Database(database.app_url)
+    db = PermittedDatabase(database.app_url)
     await db.open()
     try:
         ids = await set_up(db)
@@ -286,7 +287,7 @@ _KILLED = """
 import asyncio, os, signal, sys
 from datetime import date
 from tallystick import closing, ledger
-from tallystick.db import Database
+from tests.permitted import PermittedDatabase
 
 url, cost = sys.argv[1], int(sys.argv[2])
 closing.run.PAGE_ACCOUNTS = 3
@@ -306,7 +307,7 @@ async def charge(page):
     count()
 
 async def main():
-    db = Database(url)
+    db = PermittedDatabase(url)
     await db.open()
     hooks = [closing.AccrualHook("charge", 1, charge), *closing.known_hooks()]
     await closing.end_of_day(db, date(2024, 3, 4), calendar="CZ", actor="me", hooks=hooks, watch=count)

@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from tallystick import actions, agents, cases, customers, ledger, memory, work
 from tallystick.db import Database
+from tallystick.identity import house
 from tests.conftest import TestDatabase
 from tests.serving import fund
 
@@ -91,13 +92,13 @@ async def test_transactions_show_amounts_exactly_and_what_became_of_them(db: Dat
     async with db.write() as tx:
         await actions.propose(
             tx,
-            "me",
+            house("me"),
             [
                 actions.NewTransfer("ALICE", "BOB", Decimal("0.01")),
                 actions.NewTransfer("ALICE", "BOB", "999999.99"),
             ],
         )
-        await actions.propose(tx, "me", [actions.NewTransfer("BOB", "ALICE", 5, settle="queued", description="later")])
+        await actions.propose(tx, house("me"), [actions.NewTransfer("BOB", "ALICE", 5, settle="queued", description="later")])
     rows = _rows(database.app_url, "select * from transactions order by id")
     assert [(str(row["amount"]), row["status"], row["reason"]) for row in rows] == [
         ("0.01", "posted", None),

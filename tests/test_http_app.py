@@ -58,7 +58,7 @@ async def test_a_key_acts_as_its_principal_until_it_is_revoked(db: Database, dat
     settings = HttpSettings(key_cache_s=0)
     headers = {"authorization": f"Bearer {key.secret}"}
     async with serving(db, settings) as client:
-        created = await client.post("/v1/events", json={"agent": "a", "type": "t", "payload": {}}, headers=headers)
+        created = await client.post("/v1/events", json={"agent": "agent-7", "type": "t", "payload": {}}, headers=headers)
         assert created.status_code == 201
         async with db.write() as tx:
             await identity.revoke_key(tx, key.id, by="test")
@@ -80,7 +80,7 @@ def test_an_empty_bootstrap_key_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("API_KEY", "")
     app = create_app(HttpSettings(), Database("host=/nowhere"))
     with pytest.raises(Exception, match="key_missing"):
-        asyncio.run(app.state.services.gatekeeper.principal("Bearer "))
+        asyncio.run(app.state.services.gatekeeper.principal({"headers": [(b"authorization", b"Bearer ")]}))
 
 
 async def test_a_request_keeps_its_id_and_a_strange_one_gets_a_new_one(db: Database) -> None:
@@ -245,7 +245,7 @@ def _through_the_framework(routes: list[Any]) -> None:
 
 def _without_what_differs(response: httpx.Response) -> Any:
     answer = response.json()
-    for name in ("id", "journal_id", "created_at", "settled_at", "request_id"):
+    for name in ("id", "journal_id", "decision_id", "created_at", "settled_at", "request_id"):
         answer.pop(name, None)
     for violation in answer.get("errors", ()):
         # The framework words the pattern of a header in its own way.

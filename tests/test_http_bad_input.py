@@ -32,6 +32,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/transfers"): {
         "from_account": "ALICE", "to_account": "BOB", "amount": _MONEY, "settle": "now", "description": "d",
     },
+    ("POST", "/v1/actions"): {"type": "payee.add", "payload": {"account": "ALICE", "payee": "CZ01"}},
+    ("PATCH", "/v1/actions/{action_id}"): {"payload": {"account": "ALICE", "payee": "CZ01"}},
+    ("POST", "/v1/customers/{customer_id}/credential"): {"secret": "longer than that"},
+    ("POST", "/v1/policy-checks"): {"document": {"name": "p", "rules": [{"id": "a", "allow": True}]}},
     ("POST", "/v1/accounts"): {"id": "NEW", "currency": "CZK", "customer_id": "CUST-1", "kind": "customer"},
     ("POST", "/v1/customers"): {"id": "CUST-9", "full_name": "N", "birth_date": "1970-12-13", "sex": "F", "region": "R"},
     ("POST", "/v1/tasks"): _TASK,
@@ -122,6 +126,22 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/v1/holds/{hold_id}/release"): {"dry_run": False},
     ("PUT", "/v1/accounts/{account_id}/limit"): {"overdraft_limit": "100.00"},
+    ("POST", "/v1/principals"): {"name": "p", "kind": "agent", "roles": ["agent"], "owner": "anna", "risk_tier": "low"},
+    ("PUT", "/v1/principals/{name}/roles"): {"roles": ["operator"]},
+    ("PUT", "/v1/principals/{name}/reach"): {"accounts": ["ALICE"], "customers": "all"},
+    ("PUT", "/v1/principals/{name}/owner"): {"owner": "anna", "risk_tier": "low"},
+    ("POST", "/v1/principals/{name}/versions"): {
+        "version": "7", "model": "m", "prompt_digest": "0" * 64, "tools_digest": "0" * 64,
+    },
+    ("POST", "/v1/principals/{name}/logins"): {"issuer": "https://login.bank.example", "subject": "s"},
+    ("POST", "/v1/keys"): {
+        "principal": "p", "scopes": ["agent"], "expires_in_s": 60, "version": "7", "mandate_id": "1",
+    },
+    ("POST", "/v1/keys/{key_id}/rotate"): {"overlap_s": 60, "expires_in_s": 60},
+    ("POST", "/v1/mandates"): {
+        "agent": "p", "person": "anna", "operations": ["transfer"], "accounts": ["ALICE"], "max_amount": [_MONEY],
+        "total": [_MONEY], "payees": ["BOB"], "until": "2100-01-01T00:00:00Z", "beyond": "ask",
+    },
     ("POST", "/transfers"): {"from_account": "ALICE", "to_account": "BOB", "amount": 1.5},
     ("POST", "/transfers/persisted"): {"from_account": "ALICE", "to_account": "BOB", "amount": 1.5},
     ("POST", "/agent-events"): {"agent_name": "a", "event_type": "t", "payload": {"x": 1}},

@@ -95,6 +95,7 @@ def test_every_post_but_those_with_a_fence_documents_the_idempotency_key(app: Fa
         and "idempotency-key" not in {parameter["name"].lower() for parameter in operation.get("parameters", ())}
     }
     assert without == {
+        "POST /v1/policy-checks",
         "POST /v1/tasks/claim",
         "POST /v1/tasks/heartbeat",
         "POST /v1/tasks/settle",

@@ -88,7 +88,7 @@ async def test_a_transfer_now_is_posted_with_its_journal(db: Database) -> None:
     assert transfer == again
     assert set(transfer) == {
         "id", "status", "reason", "from_account", "to_account", "amount", "settle", "description", "created_at", "settled_at",
-        "journal_id",
+        "journal_id", "decision_id", "approval_id", "reasons",
     }  # fmt: skip
     assert (transfer["status"], transfer["reason"], transfer["settle"]) == ("posted", None, "now")
     assert transfer["amount"] == {"amount": "12.50", "currency": "CZK"}

@@ -408,7 +408,7 @@ async def test_a_task_that_asks_people_goes_on_with_their_answer(db: Database) -
 
 async def test_an_agent_does_not_answer_what_people_are_asked(db: Database) -> None:
     async with db.write() as tx:
-        agent = (await identity.create_key(tx, "bot", kind="agent", by="test")).secret
+        agent = (await identity.create_key(tx, "a", kind="agent", by="test")).secret
     async with serving(db, HttpSettings()) as client:
         client.headers["authorization"] = f"Bearer {agent}"
         address, fence = await _attempt(client)

@@ -18,6 +18,7 @@ from tallystick import ledger
 from tallystick.db import Database, DatabaseSettings, ReadTx
 from tallystick.kit import Invalid, NotFound, Unavailable
 from tests.conftest import TestDatabase
+from tests.permitted import PermittedDatabase
 from tests.waiting import until
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -87,7 +88,7 @@ def test_a_balance_at_any_time_is_the_fold_of_its_entries_and_the_trial_balance_
 
 
 async def _holds_at_any_time(database: TestDatabase, batches: list[list[tuple[tuple[int, int], int, int]]]) -> None:
-    db = Database(database.app_url, DatabaseSettings())
+    db = PermittedDatabase(database.app_url, DatabaseSettings())
     await db.open()
     try:
         accounts = await _open(db)

@@ -22,6 +22,7 @@ from tallystick.db import Database
 from tallystick.kit import Conflict, Invalid
 from tests import ledger_model as pure
 from tests.conftest import TestDatabase
+from tests.permitted import PermittedDatabase
 
 # A failure is made smaller, which may take minutes, unless it is only wanted to know whether there is one.
 PHASES = [phase for phase in Phase if phase is not Phase.shrink or os.environ.get("TALLYSTICK_MODEL_SHRINK") != "0"]
@@ -362,7 +363,7 @@ def runner(database: TestDatabase) -> Iterator[asyncio.Runner]:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_after_each_step_the_books_are_what_the_model_says(database: TestDatabase, runner: asyncio.Runner, part: int) -> None:
     async def opened() -> Database:
-        db = Database(database.app_url)
+        db = PermittedDatabase(database.app_url)
         await db.open()
         return db
 

@@ -11,10 +11,11 @@ import pytest
 from tallystick import ledger
 from tallystick.db import Database
 from tests.conftest import TestDatabase
+from tests.permitted import PermittedDatabase
 
 
 async def test_writers_in_every_order_never_deadlock_and_the_books_stay_balanced(database: TestDatabase) -> None:
-    db = Database(database.app_url)
+    db = PermittedDatabase(database.app_url)
     await db.open()
     specs = [ledger.AccountSpec(f"a{n}", "CZK", floor=0) for n in range(6)]
     async with db.write() as tx:

@@ -18,8 +18,9 @@ import psycopg
 import pytest
 
 from tallystick import ledger
-from tallystick.db import Database, EmbeddedServer
+from tallystick.db import EmbeddedServer
 from tests.ledger_writer import ACCOUNTS, COIN, SINK, write
+from tests.permitted import PermittedDatabase
 from tests.processes import FORKS, kill, postmaster
 
 pytestmark = pytest.mark.faults
@@ -83,7 +84,7 @@ class Record:
 
 
 async def _prepare(url: str) -> None:
-    db = Database(url)
+    db = PermittedDatabase(url)
     await db.open()
     async with db.write() as tx:
         specs = [ledger.AccountSpec(SINK, "CZK", "internal", None), *(ledger.AccountSpec(name, "CZK") for name in ACCOUNTS)]

@@ -18,6 +18,7 @@ from tallystick.db import Database
 from tallystick.kit import Conflict, NotFound, TallystickError
 from tests.clocks import SetClock
 from tests.conftest import TestDatabase
+from tests.permitted import without_policy
 
 
 @pytest.fixture
@@ -65,7 +66,8 @@ async def _decide(db: Database, facts: policy.Facts) -> tuple[policy.Verdict, in
         return verdict, kept
 
 
-async def test_without_a_policy_everything_is_denied(db: Database) -> None:
+async def test_without_a_policy_everything_is_denied(db: Database, database: TestDatabase) -> None:
+    without_policy(database.owner_url)
     async with db.write() as tx:
         assert await policy.current(tx) is policy.EMPTY
         rules, _ = await policy.gather_current(tx, [_transfer()])
@@ -81,7 +83,10 @@ async def test_applying_a_policy_puts_it_in_force_and_on_the_record(db: Database
     assert (event.verb, event.principal, event.detail["digest"]) == ("policy.apply", "ann", applied.digest)
 
 
-async def test_a_policy_comes_into_force_at_its_time_and_not_before_it_was_applied(db: Database, clock: SetClock) -> None:
+async def test_a_policy_comes_into_force_at_its_time_and_not_before_it_was_applied(
+    db: Database, database: TestDatabase, clock: SetClock
+) -> None:
+    without_policy(database.owner_url)
     first, later, now = (policy.parse(_document(name=name)) for name in ("first", "later", "now"))
     async with db.write() as tx:
         past = await policy.apply(tx, first, by="ann", effective_from=datetime(2020, 1, 1, tzinfo=UTC))
@@ -229,6 +234,19 @@ async def test_a_window_is_never_passed_whatever_the_times(
         assert allowed or not (sum(nearly) + amount <= 1000 and len(nearly) < 3)
         if allowed:
             carried.append((at, amount))
+
+
+async def test_what_is_barely_within_the_window_counts_after_a_long_silence(db: Database, clock: SetClock) -> None:
+    rule = {"id": "one", "window": {"count": {"at_most": 1}, "per": "account", "over": "1h"}}
+    async with db.write() as tx:
+        await policy.apply(tx, _document(rule), by="ann")
+    clock.set("2026-04-21T12:01:14.999999")
+    first, _ = await _decide(db, _transfer())
+    clock.set("2026-04-21T13:01:14.999998")
+    second, _ = await _decide(db, _transfer())
+    clock.set("2026-04-21T13:02:30")
+    third, _ = await _decide(db, _transfer())
+    assert (first.outcome, second.outcome, third.outcome) == ("allow", "hold", "allow")
 
 
 async def test_a_counter_for_ever_forgets_nothing(db: Database, clock: SetClock) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tallystick import audit, tlog
 from tallystick.db import SEALER, Database
 from tests.conftest import TestDatabase
+from tests.permitted import PermittedDatabase
 from tests.processes import kill, python
 
 SECONDS = float(os.environ.get("TALLYSTICK_RECORD_SOAK_S", "5"))
@@ -44,7 +45,7 @@ class Aborted(Exception):
 async def test_nothing_is_missed_or_sealed_twice_whoever_is_killed_and_however_late_one_commits(
     database: TestDatabase, tmp_path: Path
 ) -> None:
-    db = Database(database.app_url)
+    db = PermittedDatabase(database.app_url)
     await db.open()
     keys = tmp_path / "keys"
     chance = random.Random(7)

@@ -14,6 +14,7 @@ import pytest
 
 from tallystick import actions, agents, audit, cases, ledger, timeline, tlog, work
 from tallystick.db import SEALER, Database
+from tallystick.identity import house
 from tallystick.kit import Invalid, NotFound
 from tallystick.timeline import Entry, Kind, Mark
 from tests import payment_agent
@@ -122,7 +123,7 @@ async def test_transfers_that_were_settled_together_have_what_is_theirs(books: D
         actions.NewTransfer("ALICE", "BOB", amount, "CZK", settle="queued" if amount < 3 else "now") for amount in (1, 2, 3, 4)
     ]
     async with books.write() as tx:
-        transfers: list[Any] = await actions.propose(tx, "anna", new)
+        transfers: list[Any] = await actions.propose(tx, house("anna"), new)
     async with books.write() as tx:
         await actions.settle(tx, [transfers[0].id, transfers[1].id])
     journals = []

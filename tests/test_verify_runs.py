@@ -23,6 +23,7 @@ from tallystick.db import Database
 from tests.command_line import command
 from tests.conftest import ROOT, TestDatabase
 from tests.kept_books import LATER, Books, cut_off, is_named, keep_books, kept, move, post, where
+from tests.permitted import PermittedDatabase
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ async def _carry_out(db: Database, number: int, op: tuple[Any, ...]) -> None:
 
 
 async def _random_books(url: str, number: int, ops: list[tuple[Any, ...]]) -> None:
-    db = Database(url)
+    db = PermittedDatabase(url)
     await db.open()
     try:
         async with db.write() as tx:

@@ -11,7 +11,8 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tallystick.identity import Principal, house
 from tallystick.kit import Conflict, Invalid, NotFound
 from tallystick.worker import Worker
 from tallystick.worker.notifier import Notifier
+from tests.clocks import SetClock
 from tests.conftest import ROOT, TestDatabase
 
 EVA = Principal("eva", "person", frozenset({"approver"}))
@@ -49,7 +51,10 @@ class Receiver:
         return f"http://{host}:{self.port}{path}"
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:
+            return
         first, *lines = head.strip().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
@@ -93,7 +98,8 @@ async def deliver(db: Database, settings: WebhookSettings = LOOPBACK) -> None:
     """Deliver what is due, and let what waits to be tried again be due at once."""
     async with db.write() as tx:
         await work.wake_due(tx)
-    while await Notifier(db, "w", settings).round():
+    notifier = Notifier(db, "w", settings)
+    while await notifier.round():
         pass
 
 
@@ -176,6 +182,27 @@ async def test_each_thing_that_happens_is_told_to_those_who_want_it(db: Database
     assert b"Nova" not in b"".join(body for _, _, body in all_of_it.got)
 
 
+async def test_what_the_clock_does_is_told_whoever_lets_it(db: Database, database: TestDatabase) -> None:
+    escalate = approvals.Escalation(60, ("admin",))
+    with closing(SetClock(database.owner_url, "2031-05-06T07:00:00")) as clock:
+        async with receiver() as other:
+            await subscribe(db, other.url(), "escalated", "expired")
+            async with db.write() as tx:
+                swept, voted = [await approvals.ask(tx, replace(QUESTION, escalate=escalate), house("bot")) for _ in range(2)]
+            clock.set("2031-05-06T07:01:00")
+            async with db.write() as tx:
+                root = Principal("root", "person", frozenset({"operator"}))
+                await approvals.vote(tx, voted.id, root, "approve", voted.digest)
+                await approvals.expire_due(tx)
+            clock.set("2031-05-06T08:00:00")
+            async with db.write() as tx:
+                await approvals.consume(tx, voted.id, voted.digest, by="gate")
+                await approvals.expire_due(tx)
+            await deliver(db)
+    told = sorted((body["approval"]["id"], body["event"]) for body in (json.loads(body) for _, _, body in other.got))
+    assert told == [(str(each.id), f"approval.{what}") for each in (swept, voted) for what in ("escalated", "expired")]
+
+
 async def test_nothing_is_told_of_what_was_rolled_back(db: Database) -> None:
     async with receiver() as other:
         await subscribe(db, other.url())
@@ -218,11 +245,18 @@ async def _only_failure(db: Database, url: str, settings: WebhookSettings, datab
         connection.execute("update approvals.webhook set url = %s where id = %s", (url, made.webhook.id))
     await ask(db)
     await deliver(db, settings)
-    (task,) = await notices(db)
+    *_, task = await notices(db)
     assert (task.status, task.waiting_for) == ("waiting", "backoff")
     async with db.read() as tx:
         (tried,) = await work.attempts(tx, task.id)
     return str(tried.error)
+
+
+async def test_what_is_no_url_keeps_no_other_notice_from_going_out(db: Database, database: TestDatabase) -> None:
+    async with receiver() as other:
+        await subscribe(db, other.url())
+        assert await _only_failure(db, "http://0177.0.0.1/", LOOPBACK, database) == "url_malformed"
+    assert len(other.got) == 1
 
 
 async def test_a_redirect_is_not_followed(db: Database, database: TestDatabase) -> None:
@@ -235,6 +269,22 @@ async def test_a_receiver_that_hangs_is_left(db: Database, database: TestDatabas
     async with receiver(b"hang") as other:
         settings = LOOPBACK.model_copy(update={"timeout_s": 0.3})
         assert await _only_failure(db, other.url(), settings, database) == "timeout"
+
+
+async def test_one_who_is_silent_keeps_no_other_waiting(db: Database) -> None:
+    settings = LOOPBACK.model_copy(update={"timeout_s": 0.5})
+    async with receiver(b"hang") as silent, receiver() as other:
+        await subscribe(db, silent.url())
+        for _ in range(60):
+            await ask(db)
+        await subscribe(db, other.url())
+        last = await ask(db)
+        await deliver(db, settings)
+    assert [json.loads(body)["approval"]["id"] for _, _, body in other.got] == [str(last.id)]
+    assert len(silent.got) == 32
+    waiting = [task for task in await notices(db) if task.status == "waiting"]
+    # Those that were put back were not tried.
+    assert sorted(task.attempts for task in waiting) == [0] * 29 + [1] * 32
 
 
 async def test_nobody_at_home_is_tried_again(db: Database, database: TestDatabase) -> None:
@@ -332,6 +382,30 @@ async def test_a_name_is_looked_up_once_and_the_connection_goes_where_was_checke
     assert wrong.got == []
 
 
+async def test_a_worker_that_is_lost_while_it_delivers_leaves_a_notice_that_comes_again(
+    db: Database, database: TestDatabase
+) -> None:
+    async with receiver(b"hang", says("200 OK")) as other:
+        await subscribe(db, other.url())
+        await ask(db)
+        lost = asyncio.create_task(Notifier(db, "w", LOOPBACK).round())
+        while not other.got:
+            await asyncio.sleep(0.01)
+        lost.cancel()
+        await asyncio.gather(lost, return_exceptions=True)
+        with psycopg.connect(database.owner_url) as connection:
+            connection.execute("update work.run set lease_until = db.clock() - interval '1 second'")
+        async with db.write() as tx:
+            assert len(await work.reap(tx)) == 1
+        await deliver(db)
+        first, second = [body for _, _, body in other.got]
+    assert first == second
+    (task,) = await notices(db)
+    async with db.read() as tx:
+        ended = [each.ended for each in await work.attempts(tx, task.id)]
+    assert (task.status, ended[0]) == ("done", "crash")
+
+
 async def test_what_is_not_taken_twelve_times_is_dead_and_may_be_put_back(db: Database, database: TestDatabase) -> None:
     async with receiver(*[says("503 Service Unavailable")] * 12, says("200 OK")) as other:
         await subscribe(db, other.url())
@@ -397,6 +471,7 @@ async def test_the_secret_is_nowhere_but_in_the_answer(db: Database, database: T
         ("https://[::1/", "url_malformed"),
         ("https://example.com\\@127.0.0.1/", "url_malformed"),
         ("https://example.com/" + "x" * 2000, "url_malformed"),
+        *((f"https://{host}/", "url_malformed") for host in ("0177.0.0.1", "2130706433", "0x7f000001", "127.1", "127.0.0.1.")),
         ("https://127.0.0.1/", "address_not_allowed"),
         ("https://10.1.2.3/", "address_not_allowed"),
         ("https://169.254.169.254/latest/meta-data", "address_not_allowed"),

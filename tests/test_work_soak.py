@@ -23,6 +23,7 @@ import pytest
 from tallystick import ledger, work
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer
 from tallystick.kit import Unavailable
+from tests.permitted import PermittedDatabase
 from tests.processes import keepers, kill, postmaster, servers
 from tests.serving import fund
 from tests.waiting import until
@@ -56,7 +57,7 @@ def _locked(url: str, account: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def _opened(url: str) -> AsyncIterator[Database]:
-    db = Database(url, DatabaseSettings(pool_wait_s=1))
+    db = PermittedDatabase(url, DatabaseSettings(pool_wait_s=1))
     await db.open()
     try:
         yield db

@@ -187,7 +187,7 @@ async def test_several_workers_do_each_task_once(db: Database) -> None:
 
 async def test_the_agents_that_come_with_it_have_names_of_their_own() -> None:
     agents = built_in()
-    assert sorted(agent.name for agent in agents) == ["settlement-agent", "trade-review-agent"]
+    assert sorted(agent.name for agent in agents) == ["settlement-agent", "standing-orders", "trade-review-agent"]
     assert len({(agent.name, type) for agent in agents for type in agent.types}) == len(agents)
 
 

@@ -1,19 +1,138 @@
-"""The gate: what is proposed here is carried out, or refused with a reason, in one transaction with its record."""
+"""The gate: what is proposed is decided by policy, put to people where it says so, and carried out, in one transaction."""
 
-from tallystick.actions.model import SETTLE_TASK, SETTLEMENT_AGENT, NewTransfer, Settled, Transfer
+from tallystick.actions.authority import ApplyPolicy, ImportList
+from tallystick.actions.books import (
+    CaptureHold,
+    ChangeLimit,
+    ChangeStatus,
+    HoldPayload,
+    OpenAccount,
+    PlaceHolds,
+    ReleaseHold,
+    ReverseJournal,
+    open_account,
+)
+from tallystick.actions.for_tasks import Agreed, Item, NeedsPeople, ask_for_task
+from tallystick.actions.gate import DENIED, HELD, Passed, carry_out, covers, decide, denied, enter, enter_many, perform
+from tallystick.actions.house import CloseDay, ImportBooks, ImportStatement, SetUp, opened, passed
+from tallystick.actions.model import (
+    SETTLE_TASK,
+    SETTLEMENT_AGENT,
+    Action,
+    Asked,
+    Decided,
+    Denied,
+    Held,
+    NewTransfer,
+    Payee,
+    Settled,
+    Transfer,
+)
+from tallystick.actions.outside import MovePayment, Party, ReceivePayment, SendPayment, send_payment
+from tallystick.actions.people import (
+    STANDING_ORDERS,
+    AddPayee,
+    ChangeCredential,
+    ChangeCustomer,
+    ChangeOrder,
+    CreateOrder,
+    Paid,
+    pay_due_orders,
+    pay_due_page,
+    payees,
+)
+from tallystick.actions.postings import EntryPayload, JournalPayload, PostJournals, post_journals
 from tallystick.actions.references import REFERENCES
-from tallystick.actions.service import get, of_journals, page, propose, settle
+from tallystick.actions.registry import ActionType, load_plug_ins, named, names, proposed, register
+from tallystick.actions.transfers import TransferPayload, get, of_journals, page, propose, settle
+from tallystick.actions.voting import amend, approval_action, break_glass, expire_due, unknown_action, vote, withdraw
+from tallystick.actions.voting import get as action
+from tallystick.actions.voting import page as actions
+from tallystick.actions.voting import settle as settle_approval
 
 __all__ = [
+    "DENIED",
+    "HELD",
     "REFERENCES",
     "SETTLEMENT_AGENT",
     "SETTLE_TASK",
+    "STANDING_ORDERS",
+    "Action",
+    "ActionType",
+    "AddPayee",
+    "Agreed",
+    "ApplyPolicy",
+    "Asked",
+    "CaptureHold",
+    "ChangeCredential",
+    "ChangeCustomer",
+    "ChangeLimit",
+    "ChangeOrder",
+    "ChangeStatus",
+    "CloseDay",
+    "CreateOrder",
+    "Decided",
+    "Denied",
+    "EntryPayload",
+    "Held",
+    "HoldPayload",
+    "ImportBooks",
+    "ImportList",
+    "ImportStatement",
+    "Item",
+    "JournalPayload",
+    "MovePayment",
+    "NeedsPeople",
     "NewTransfer",
+    "OpenAccount",
+    "Paid",
+    "Party",
+    "Passed",
+    "Payee",
+    "PlaceHolds",
+    "PostJournals",
+    "ReceivePayment",
+    "ReleaseHold",
+    "ReverseJournal",
+    "SendPayment",
+    "SetUp",
     "Settled",
     "Transfer",
+    "TransferPayload",
+    "action",
+    "actions",
+    "amend",
+    "approval_action",
+    "ask_for_task",
+    "break_glass",
+    "carry_out",
+    "covers",
+    "decide",
+    "denied",
+    "enter",
+    "enter_many",
+    "expire_due",
     "get",
+    "load_plug_ins",
+    "named",
+    "names",
     "of_journals",
+    "open_account",
+    "opened",
     "page",
+    "passed",
+    "pay_due_orders",
+    "pay_due_page",
+    "payees",
+    "perform",
+    "post_journals",
     "propose",
+    "proposed",
+    "register",
+    "send_payment",
     "settle",
+    "settle_approval",
+    "unknown_action",
+    "vote",
+    "withdraw",
 ]

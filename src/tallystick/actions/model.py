@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
-from tallystick.kit import Asset
+from tallystick.kit import Asset, loads_stored
+from tallystick.policy import Reason, Verdict
 
 Settle = Literal["now", "queued"]
 
@@ -35,9 +37,10 @@ class NewTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A transfer as it stands: `queued`, `posted` (then `journal_id` says where) or `failed` (then `reason` says why).
+    """A transfer as it stands: `queued`, `held` (people are asked by `approval_id`), `posted` (then `journal_id` says where) or
+    `failed` (then `reason` says why; `denied` is policy's).
 
-    `amount` is in minor units of `asset`.
+    `amount` is in minor units of `asset`. `decision_id` is what policy said of it, `reasons` why, where it did not let it pass.
     """
 
     id: int
@@ -55,6 +58,9 @@ class Transfer:
     task_id: int | None
     created_at: datetime
     settled_at: datetime | None
+    decision_id: int | None = None
+    approval_id: int | None = None
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def unit(self) -> Asset:
@@ -62,7 +68,9 @@ class Transfer:
 
     def as_first_answered(self) -> Transfer:
         """What the call that proposed it was told: whatever has become of a queued transfer, it was `queued` then."""
-        if self.settle == "now":
+        if self.approval_id is not None:
+            return dataclasses.replace(self, status="held", reason=None, journal_id=None, settled_at=None)
+        if self.settle == "now" or self.reason == "denied":
             return self
         return dataclasses.replace(self, status="queued", reason=None, journal_id=None, settled_at=None)
 
@@ -74,3 +82,82 @@ class Settled:
     transfer_id: int
     status: str
     reason: str | None
+
+
+def reasons_of(verdict: str) -> tuple[Reason, ...]:
+    """What rules said, out of a verdict's text."""
+    unsaid = {"observed": None, "limit": None, "change": None}
+    return tuple(Reason(**unsaid | one) for one in loads_stored(verdict)["reasons"])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An action that policy is asked about: its type, the digest of type and payload (32 bytes), and the facts of it."""
+
+    type: str
+    digest: bytes
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided of an action: `outcome` is `allow`, `hold` or `deny`; the decision is kept under `id`.
+
+    `sha256` is that of its salt, facts and verdict, as they are kept.
+    """
+
+    id: int
+    outcome: str
+    verdict: Verdict
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Payee:
+    """Whom an account knows, by which name, since when and by whom: an account of the bank, or an address outside of it."""
+
+    payee: str
+    label: str | None
+    since: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The action waits for people, who are asked by `approval_id`."""
+
+    action_id: int
+    approval_id: int
+    decision_id: int
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Policy does not let the action pass."""
+
+    decision_id: int
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action that people were asked about: `held`, `executed`, `failed` (then `reason` says why), `rejected`, `expired` or
+    `withdrawn`. `executed_by` is the decision under which it was carried out, `result` what came of it.
+    """
+
+    id: int
+    type: str
+    principal: str
+    on_behalf_of: str | None
+    payload: Mapping[str, Any]
+    digest: bytes
+    decision_id: int
+    approval_id: int | None
+    task_id: int | None
+    proposed_at: datetime
+    status: str
+    reason: str | None
+    result: Mapping[str, Any] | None
+    executed_by: int | None
+    ended_at: datetime | None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
-from tallystick.actions.model import Transfer
+from tallystick.actions.model import Payee, Transfer, reasons_of
 from tallystick.audit import current_request
-from tallystick.db import Claimed, Queries, ReadTx, Tx, bigints, byteas, sparse, texts
+from tallystick.db import Queries, ReadTx, Tx, bigints, byteas, sparse, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Queued:
     to_account: int
     amount: int
     task_id: int | None
+    decision_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class NewRow:
     """A transfer about to be made, accounts as ledger ids, with its key and the hash of the request under it."""
 
     key: str | None
-    hash: bytes | None
+    hash: bytes
     from_account: int
     to_account: int
     amount: int
@@ -37,42 +38,136 @@ class NewRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposed:
-    """What became of a transfer that was to be carried out at once; `state` as in `Claimed`."""
+class PayeeFacts:
+    """The kinds of two accounts, who owns the one that pays, and since when it knows the other; `at` is now."""
+
+    from_kind: str
+    to_kind: str
+    customer: int | None
+    known_since: datetime | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPayee:
+    """Who owns an account, and since when it knows a payee, by which name; `at` is now."""
+
+    customer: int | None
+    known_since: datetime | None
+    label: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is known of a transfer before it is decided; `state` as in `Claimed`. The kinds are there where it is `fresh`."""
 
     ord: int
     state: str
     transfer_id: int
+    from_kind: str | None
+    to_kind: str | None
+    customer: int | None
+    known_since: datetime | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What became of a transfer that was decided: its journal, or why there is none."""
+
+    ord: int
     journal_id: int | None
     reason: str | None
-    stored_at: datetime | None
+    stored_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A transfer as it is stored, with what policy said of it where it did not let it pass."""
+
+    id: int
+    principal: str
+    from_account: str
+    to_account: str
+    amount: int
+    asset: str
+    scale: int
+    description: str | None
+    settle: str
+    status: str
+    reason: str | None
+    journal_id: int | None
+    task_id: int | None
+    created_at: datetime
+    settled_at: datetime | None
+    decision_id: int | None
+    approval_id: int | None
+    verdict: str | None
+
+    def transfer(self) -> Transfer:
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "verdict"}
+        return Transfer(**values, reasons=() if self.verdict is None else reasons_of(self.verdict))
 
 
 _queries = Queries(__package__)
-_TAKE_KEYS = _queries.bind("take_keys", Claimed)
-_PROPOSE_NOW = _queries.bind("propose_now", Proposed)
+_PREPARE = _queries.bind("prepare", Prepared)
+_CONCLUDE = _queries.bind("conclude", Concluded)
+_INSERT_UNSETTLED = _queries.bind("insert_unsettled", datetime)
+_KNOW_PAYEE = _queries.command("know_payee")
+_PAYEE_OF = _queries.bind("payee_of", KnownPayee)
+_PAYEES = _queries.bind("payees", Payee)
+_KNOW_PAYEES = _queries.command("know_payees")
+_OF_ACTION = _queries.bind("of_action", Queued)
+_END_HELD = _queries.command("end_held")
+_PAYEE_FACTS = _queries.bind("payee_facts", PayeeFacts)
 _INSERT_QUEUED = _queries.bind("insert_queued", datetime)
-_BY_IDS = _queries.bind("by_ids", Transfer)
-_OF_JOURNALS = _queries.bind("of_journals", Transfer)
-_PAGE = _queries.bind("page", Transfer)
-_PAGE_OF_ACCOUNT = _queries.bind("page_of_account", Transfer)
+_BY_IDS = _queries.bind("by_ids", Stored)
+_OF_JOURNALS = _queries.bind("of_journals", Stored)
+_PAGE = _queries.bind("page", Stored)
+_PAGE_OF_ACCOUNT = _queries.bind("page_of_account", Stored)
 _LOCK_QUEUED = _queries.bind("lock_queued", Queued)
 _SETTLE = _queries.command("settle")
 
 
-async def take_keys(tx: Tx, scope: str, keys: Sequence[str | None], hashes: Sequence[bytes | None]) -> list[Claimed]:
-    return await tx.all(_TAKE_KEYS, {"scope": scope, "keys": texts(keys), "hashes": byteas(hashes), "count": len(keys)})
-
-
-async def propose_now(tx: Tx, principal: str, rows: Sequence[NewRow], *, task_id: int | None) -> list[Proposed]:
+async def prepare(tx: Tx, principal: str, rows: Sequence[NewRow]) -> list[Prepared]:
     return await tx.all(
-        _PROPOSE_NOW,
+        _PREPARE,
         {
             "principal": principal,
-            "task_id": task_id,
-            "request": current_request(),
             "keys": texts([row.key for row in rows]),
             "hashes": byteas([row.hash for row in rows]),
+            "from_accounts": bigints([row.from_account for row in rows]),
+            "to_accounts": bigints([row.to_account for row in rows]),
+        },
+    )
+
+
+async def conclude(
+    tx: Tx,
+    principal: str,
+    rows: Sequence[NewRow],
+    *,
+    on_behalf_of: str | None,
+    task_id: int | None,
+    ids: Sequence[int],
+    outcomes: Sequence[str],
+    decisions: Sequence[int],
+    fresh: Sequence[bool],
+    decided: str,
+) -> list[Concluded]:
+    return await tx.all(
+        _CONCLUDE,
+        {
+            "principal": principal,
+            "on_behalf_of": on_behalf_of,
+            "task_id": task_id,
+            "request": current_request(),
+            "ids": bigints(ids),
+            "outcomes": texts(outcomes),
+            "decided": decided,
+            "decisions": bigints(decisions),
+            "fresh": list(fresh) if any(fresh) else None,
             "from_accounts": bigints([row.from_account for row in rows]),
             "to_accounts": bigints([row.to_account for row in rows]),
             "amounts": bigints([row.amount for row in rows]),
@@ -82,8 +177,71 @@ async def propose_now(tx: Tx, principal: str, rows: Sequence[NewRow], *, task_id
     )
 
 
+async def insert_unsettled(
+    tx: Tx,
+    principal: str,
+    row: NewRow,
+    *,
+    id: int,
+    settle: str,
+    task_id: int | None,
+    status: str,
+    reason: str | None,
+    decision_id: int,
+    action_id: int | None,
+) -> datetime:
+    return await tx.single(
+        _INSERT_UNSETTLED,
+        {
+            "id": id,
+            "principal": principal,
+            "from_account": row.from_account,
+            "to_account": row.to_account,
+            "amount": row.amount,
+            "asset": row.asset,
+            "description": row.description,
+            "settle": settle,
+            "task_id": task_id,
+            "status": status,
+            "reason": reason,
+            "decision_id": decision_id,
+            "action_id": action_id,
+        },
+    )
+
+
+async def know_payees(tx: Tx, accounts: Sequence[int], payees: Sequence[int], *, by: str) -> None:
+    """Note that accounts have paid others; each pair that is known already stays as it is."""
+    if accounts:
+        await tx.run(_KNOW_PAYEES, {"accounts": list(accounts), "payees": list(payees), "principal": by})
+
+
+async def know_payee(tx: Tx, account_id: int, payee: str, *, label: str | None, by: str) -> None:
+    await tx.run(_KNOW_PAYEE, {"account_id": account_id, "payee": payee, "label": label, "principal": by})
+
+
+async def payees(tx: ReadTx, account_id: int, *, after: str, limit: int) -> list[Payee]:
+    return await tx.all(_PAYEES, {"account_id": account_id, "after": after, "limit": limit})
+
+
+async def payee_of(tx: ReadTx, account_id: int, payee: str) -> KnownPayee:
+    return await tx.single(_PAYEE_OF, {"account_id": account_id, "payee": payee})
+
+
+async def of_action(tx: Tx, action_id: int) -> Queued | None:
+    return await tx.one(_OF_ACTION, {"action_id": action_id})
+
+
+async def end_held(tx: Tx, id: int, status: str, *, journal_id: int | None, reason: str | None) -> None:
+    await tx.run(_END_HELD, {"id": id, "status": status, "journal_id": journal_id, "reason": reason})
+
+
+async def payee_facts(tx: ReadTx, from_account: int, to_account: int) -> PayeeFacts:
+    return await tx.single(_PAYEE_FACTS, {"from_account": from_account, "to_account": to_account})
+
+
 async def insert_queued(
-    tx: Tx, principal: str, rows: Sequence[NewRow], *, ids: Sequence[int], task_ids: Sequence[int]
+    tx: Tx, principal: str, rows: Sequence[NewRow], *, ids: Sequence[int], task_ids: Sequence[int], decisions: Sequence[int]
 ) -> datetime:
     return await tx.single(
         _INSERT_QUEUED,
@@ -96,22 +254,25 @@ async def insert_queued(
             "assets": texts([row.asset for row in rows]),
             "descriptions": sparse([row.description for row in rows]),
             "task_ids": bigints(task_ids),
+            "decisions": bigints(decisions),
         },
     )
 
 
 async def by_ids(tx: ReadTx, ids: Sequence[int]) -> dict[int, Transfer]:
-    return {transfer.id: transfer for transfer in await tx.all(_BY_IDS, {"ids": list(ids)})}
+    return {stored.id: stored.transfer() for stored in await tx.all(_BY_IDS, {"ids": list(ids)})}
 
 
 async def of_journals(tx: ReadTx, journal_ids: Sequence[int]) -> list[Transfer]:
-    return await tx.all(_OF_JOURNALS, {"journals": list(journal_ids)})
+    return [stored.transfer() for stored in await tx.all(_OF_JOURNALS, {"journals": list(journal_ids)})]
 
 
-async def page(tx: ReadTx, *, account_id: int | None, before: int, limit: int) -> list[Transfer]:
+async def page(tx: ReadTx, *, account_id: int | None, among: Sequence[int] | None, before: int, limit: int) -> list[Transfer]:
     if account_id is None:
-        return await tx.all(_PAGE, {"before": before, "limit": limit})
-    return await tx.all(_PAGE_OF_ACCOUNT, {"account_id": account_id, "before": before, "limit": limit})
+        found = await tx.all(_PAGE, {"among": None if among is None else list(among), "before": before, "limit": limit})
+    else:
+        found = await tx.all(_PAGE_OF_ACCOUNT, {"account_id": account_id, "before": before, "limit": limit})
+    return [stored.transfer() for stored in found]
 
 
 async def lock_queued(tx: Tx, ids: Sequence[int]) -> list[Queued]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tallystick import actions, memory, sdk, work
-from tallystick.db import Tx
-from tallystick.kit import TallystickError, Unavailable
+from tallystick import actions, identity, memory, sdk, work
+from tallystick.db import ReadTx, Tx
+from tallystick.identity import Principal
+from tallystick.kit import Forbidden, NotFound, TallystickError, Unavailable
 
 Kind = TypeVar("Kind")
+_NO_INPUT = bytes(32)
 
 
 class Refused(Exception):
@@ -25,21 +27,44 @@ class Refused(Exception):
         super().__init__(f"{', '.join(self.codes)}: {self.detail}")
 
 
-async def carry_out(
-    tx: Tx, *, principal: str, worker: str, agent: str, attempt: work.Fence, completion: sdk.Completion
-) -> None:
-    """Carry out the effects of an attempt for `principal`, and end its task as done.
+async def carry_out(tx: Tx, *, by: Principal, worker: str, agent: str, attempt: work.Fence, completion: sdk.Completion) -> None:
+    """Carry out the effects of an attempt, each decided as an action of `by`, and end its task as done.
 
-    The fence is asserted first, so that nothing is made in vain, and last, when the task ends: no fence, no commit. Raises
-    `Refused` where any effect is refused, and `Conflict` (`fence_lost`); the caller rolls back then. Ring `work.CHANNEL`
-    after the commit.
+    The fence is asserted first, so that nothing is made in vain, and last, when the task ends: no fence, no commit. Where
+    policy holds an effect, none is carried out: people are asked, and the task waits for them; it then runs again, and what
+    they have agreed to passes. Raises `Refused` where any effect is refused, and `Conflict` (`fence_lost`); the caller
+    rolls back then.
+    Ring `work.CHANNEL` after the commit.
     """
     await work.hold_fence(tx, attempt.task_id, attempt.fence)
+    try:
+        async with tx.part():
+            await _carry_out(tx, by, agent, attempt, completion)
+    except actions.NeedsPeople as needed:
+        approvals = await actions.ask_for_task(tx, by, needed.items, task_id=attempt.task_id)
+        step = f"approval {'-'.join(str(approval) for approval in approvals)}"[:100]
+        question = {"approvals": [str(approval) for approval in approvals]}
+        await work.park(tx, attempt.task_id, attempt.fence, work.Wait("approval", step, _NO_INPUT, question=question))
+        return
+    finish = work.Finish(attempt.task_id, attempt.fence, "done", completion.result)
+    (held,) = await work.finish(tx, [finish], worker)
+    if not held:
+        raise work.fence_lost(attempt.task_id)
+
+
+async def _carry_out(tx: Tx, by: Principal, agent: str, attempt: work.Fence, completion: sdk.Completion) -> None:
+    principal = by.name
     refused: list[tuple[int, str, str]] = []
     effects = list(enumerate(completion.effects))
     transfers = [(place, effect) for place, effect in effects if isinstance(effect, sdk.Transfer)]
     if transfers:
-        answers = await actions.propose(tx, principal, [_transfer(effect) for _, effect in transfers], task_id=attempt.task_id)
+        answers = await actions.propose(
+            tx,
+            by,
+            [_transfer(effect) for _, effect in transfers],
+            task_id=attempt.task_id,
+            agreed=await actions.Agreed.of(tx, attempt.task_id),
+        )
         for (place, _), answer in zip(transfers, answers, strict=True):
             if isinstance(answer, TallystickError):
                 refused.append((place, answer.code, answer.detail))
@@ -59,10 +84,22 @@ async def carry_out(
             refused.append((place, error.code, error.detail))
     if refused:
         raise Refused(sorted(refused))
-    finish = work.Finish(attempt.task_id, attempt.fence, "done", completion.result)
-    (held,) = await work.finish(tx, [finish], worker)
-    if not held:
-        raise work.fence_lost(attempt.task_id)
+
+
+async def authority(tx: ReadTx, agent: str) -> Principal:
+    """What an agent may do that a worker runs beside the database: what it was given (docs/identity.md).
+
+    One that nobody has added is an agent with no more than that role; policy says what that lets it do. Refuses with
+    `Forbidden` (`principal_disabled`).
+    """
+    found = await identity.acting(tx, agent)
+    if found is not None:
+        return found
+    try:
+        await identity.get(tx, agent)
+    except NotFound:
+        return Principal(agent, "agent", frozenset({"agent"}))
+    raise Forbidden("principal_disabled", f"{agent} was disabled")
 
 
 async def park(tx: Tx, attempt: work.Fence, wait: work.Wait) -> None:

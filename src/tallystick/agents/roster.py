@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tallystick.agents.review import TradeReviewAgent
 from tallystick.agents.settlement import SettlementAgent
+from tallystick.agents.standing import StandingOrderAgent
 from tallystick.db import Tx
 from tallystick.work import Claimed, Finish
 
@@ -34,4 +35,4 @@ class BuiltInAgent(Protocol):
 
 def built_in() -> tuple[BuiltInAgent, ...]:
     """Every agent that a worker runs."""
-    return (SettlementAgent(), TradeReviewAgent())
+    return (SettlementAgent(), StandingOrderAgent(), TradeReviewAgent())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ EVENTS = (
 
 MAX_WEBHOOKS = 20
 _MAX_URL = 2000
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _BLOCK = 64
 _SYSTEM = "tallystick"
 
@@ -188,6 +190,9 @@ def check_url(url: str, settings: WebhookSettings) -> None:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
+        if _NUMBER.fullmatch(host.rstrip(".").rsplit(".", 1)[-1]):
+            # Some read it as an address all the same.
+            raise Invalid("url_malformed", "an IPv4 address is four decimal numbers") from None
         return
     if not settings.allows(address):
         raise Invalid("address_not_allowed", "notices are sent to public addresses, and to those that a setting allows")

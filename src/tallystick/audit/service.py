@@ -43,7 +43,10 @@ async def append(
     decision_id: int | None = None,
     approval_id: int | None = None,
 ) -> int:
-    """Write one event into the record, in the transaction of what it tells of; the event's id."""
+    """Write one event into the record, in the transaction of what it tells of; the event's id.
+
+    Where no decision and no approval are named, the event names those under which the transaction writes.
+    """
     event = AuditEvent(
         principal,
         verb,
@@ -67,7 +70,7 @@ async def append_many(tx: Tx, events: Sequence[AuditEvent]) -> list[int]:
     """Write events into the record; their ids, in order. For calls of several verbs that were gathered into one transaction."""
     if not events:
         return []
-    return await store.append(tx, [_complete(event) for event in events])
+    return await store.append(tx, [_complete(tx, event) for event in events])
 
 
 async def latest(tx: ReadTx, *, subject_kind: str, subject_id: int, verb: str | None = None) -> RecordedEvent | None:
@@ -75,7 +78,9 @@ async def latest(tx: ReadTx, *, subject_kind: str, subject_id: int, verb: str | 
     return await store.latest(tx, subject_kind=subject_kind, subject_id=subject_id, verb=verb)
 
 
-def _complete(event: AuditEvent) -> AuditEvent:
+def _complete(tx: Tx, event: AuditEvent) -> AuditEvent:
+    if event.decision_id is None and event.approval_id is None and tx.decision is not None:
+        event = replace(event, decision_id=tx.decision, approval_id=tx.approval)
     request_id, trace_id = _REQUEST.get()
     if event.request_id is None and request_id is not None:
         event = replace(event, request_id=request_id, trace_id=event.trace_id or trace_id)

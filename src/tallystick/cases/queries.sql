@@ -40,19 +40,21 @@ update cases.case
 returning id, door, customer, type, payload, payload_text, created_by, created_at, status, changed_at, result
 
 -- pending_events --
--- Events that nobody has begun to work on, above an id, oldest first.
+-- Events that nobody has begun to work on, above an id, oldest first; of some customers where these are given.
 select id, door, customer, type, payload, payload_text, created_by, created_at, status, changed_at, result
   from cases.case
  where status = 'queued' and id > %(after)s::bigint
+   and (%(among)s::text[] is null or customer = any (%(among)s::text[]))
  order by id
  limit %(limit)s::bigint
 
 -- page --
--- A page of cases below an id, newest first; of one customer, door or status where given.
+-- A page of cases below an id, newest first; of one customer or some, door or status where given.
 select id, door, customer, type, payload, payload_text, created_by, created_at, status, changed_at, result
   from cases.case
  where id < %(before)s::bigint
    and (%(customer)s::text is null or customer = %(customer)s::text)
+   and (%(among)s::text[] is null or customer = any (%(among)s::text[]))
    and (%(door)s::text is null or door = %(door)s::text)
    and (%(status)s::text is null or status = %(status)s::text)
  order by id desc

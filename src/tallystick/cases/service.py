@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tallystick import audit
@@ -81,28 +81,29 @@ async def record_result(tx: Tx, principal: str, case_id: int, result: Mapping[st
     return changed
 
 
-async def pending_events(tx: ReadTx, limit: int, after: int | None = None) -> list[Case]:
-    """Events that are `queued`, above the id `after`, oldest first."""
-    return await store.pending_events(tx, after=after or 0, limit=limit)
+async def pending_events(tx: ReadTx, limit: int, after: int | None = None, *, among: Sequence[str] | None = None) -> list[Case]:
+    """Events that are `queued`, above the id `after`, oldest first; those of customers `among` some where that is given."""
+    return await store.pending_events(tx, among=among, after=after or 0, limit=limit)
 
 
 async def page(
     tx: ReadTx,
     *,
     customer: str | None = None,
+    among: Sequence[str] | None = None,
     door: Door | None = None,
     status: str | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[Case]:
-    """A page of cases below the id `before`, newest first; of one customer, door or status where given.
+    """A page of cases below the id `before`, newest first; of one customer or `among` some, door or status where given.
 
     Refuses with `Invalid` (`unknown_status`).
     """
     if status is not None and status not in STATUSES:
         raise Invalid("unknown_status", f"a case is {', '.join(sorted(STATUSES))}")
     bound = _NEWEST if before is None else before
-    return await store.page(tx, customer=customer, door=door, status=status, before=bound, limit=limit)
+    return await store.page(tx, customer=customer, among=among, door=door, status=status, before=bound, limit=limit)
 
 
 async def _opened(tx: Tx, principal: str, case: Case) -> Case:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tallystick.audit import Items
@@ -66,12 +66,30 @@ async def record_result(tx: Tx, case_id: int, result: Mapping[str, Any]) -> Case
     return await tx.one(_RECORD_RESULT, {"case_id": case_id, "result": dumps(dict(result)).decode()})
 
 
-async def pending_events(tx: ReadTx, *, after: int, limit: int) -> list[Case]:
-    return await tx.all(_PENDING_EVENTS, {"after": after, "limit": limit})
+async def pending_events(tx: ReadTx, *, among: Sequence[str] | None, after: int, limit: int) -> list[Case]:
+    return await tx.all(_PENDING_EVENTS, {"among": _listed(among), "after": after, "limit": limit})
 
 
 async def page(
-    tx: ReadTx, *, customer: str | None, door: Door | None, status: str | None, before: int, limit: int
+    tx: ReadTx,
+    *,
+    customer: str | None,
+    among: Sequence[str] | None,
+    door: Door | None,
+    status: str | None,
+    before: int,
+    limit: int,
 ) -> list[Case]:
-    parameters = {"customer": customer, "door": door, "status": status, "before": before, "limit": limit}
+    parameters = {
+        "customer": customer,
+        "among": _listed(among),
+        "door": door,
+        "status": status,
+        "before": before,
+        "limit": limit,
+    }
     return await tx.all(_PAGE, parameters)
+
+
+def _listed(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else list(names)

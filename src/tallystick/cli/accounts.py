@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tallystick import customers, ledger
-from tallystick.cli.operator import As, operator
+from tallystick import actions, ledger
+from tallystick.cli.operator import As, operator, perform
 from tallystick.cli.options import Data, read_moment
 from tallystick.cli.runtime import connected, run
-from tallystick.db import Tx
-from tallystick.kit import Conflict, format_minor
+from tallystick.kit import format_minor
 
 app = typer.Typer(help="Accounts: open them, freeze them, limit them.", no_args_is_help=True)
 period = typer.Typer(help="Periods: up to when the books are closed.", no_args_is_help=True)
@@ -35,18 +34,9 @@ def open_account(
     async def work() -> None:
         actor = operator(who)
 
-        async def attempt(tx: Tx) -> None:
-            await ledger.asset(tx, currency)
-            spec = ledger.AccountSpec(name, currency, "internal" if internal else "customer", None if internal else 0)
-            (opened,) = await ledger.open_accounts(tx, [spec], actor=actor)
-            if not opened.opened:
-                raise Conflict("account_exists", f"there is an account {name} already")
-            if owner is not None:
-                found = await customers.get(tx, owner)
-                await customers.add_dispositions(tx, [customers.Disposition(found.id, opened.id, "owner")], by=actor)
-
+        payload = actions.OpenAccount(name, currency, "internal" if internal else "customer", owner)
         async with connected(data) as database:
-            await database.retrying(attempt)
+            await perform(database, actor, payload)
             async with database.read() as tx:
                 typer.echo(json.dumps(_told(await ledger.account(tx, name))))
 
@@ -83,8 +73,7 @@ def limit(
     async def work() -> None:
         actor = operator(who)
         async with connected(data) as database:
-            async with database.write() as tx:
-                await ledger.change_limit(tx, name, None if amount == "none" else amount, actor=actor)
+            await perform(database, actor, actions.ChangeLimit(name, None if amount == "none" else amount))
             async with database.read() as tx:
                 typer.echo(json.dumps(_told(await ledger.account(tx, name))))
 
@@ -160,8 +149,7 @@ def _become(name: str, status: ledger.AccountStatus, who: str | None, data: Any)
     async def work() -> None:
         actor = operator(who)
         async with connected(data) as database:
-            async with database.write() as tx:
-                await ledger.change_status(tx, name, status, actor=actor)
+            await perform(database, actor, actions.ChangeStatus(name, status))
             async with database.read() as tx:
                 typer.echo(json.dumps(_told(await ledger.account(tx, name))))
 

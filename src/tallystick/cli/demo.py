@@ -53,7 +53,7 @@ def demo(
 async def _run(urls: Urls, settings: DatabaseSettings, listener: socket.socket, started: float) -> None:
     stop = asyncio.Event()
     with stopped_by_signals(stop):
-        async with opened(urls, settings) as database, sealing(urls, settings):
+        async with opened(urls, settings, first_policy="demo") as database, sealing(urls, settings):
             loaded = await load(database)
             app = http.create_app(http.HttpSettings(open=True), database)
             working = asyncio.create_task(Worker(database, agents.built_in()).run(stop), name="worker")

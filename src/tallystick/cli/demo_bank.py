@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-from tallystick import customers, ledger, trading
+from tallystick import actions, customers, ledger, trading
 from tallystick.db import Database
+from tallystick.identity import house
 
 _ACTOR = "demo:generator"
 _FIRST_DAY = date(2026, 1, 5)
@@ -48,6 +49,7 @@ async def load(database: Database) -> Loaded:
             customers.Disposition(customer.id, ids[account], "owner") for customer, account in zip(known, accounts, strict=True)
         ]
         await customers.add_dispositions(tx, owners, by=_ACTOR)
+        actions.passed(await actions.enter(tx, house(_ACTOR), actions.ImportBooks("demo")))
         posted = await ledger.post(tx, _journals(ids, accounts))
         refused = [answer.refusal for answer in posted if answer.refusal]
         assert not refused, refused

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from tallystick import closing
+from tallystick import actions, closing
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import connected, console, errors, run
 from tallystick.db import ReadTx
+from tallystick.identity import house
 from tallystick.kit import Invalid, NotFound
 
 _OPERATOR = "operator:cli"
@@ -39,7 +40,9 @@ def end_of_day(
                 wanted = _read(day) if day is not None else await closing.due(tx, name)
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,} accounts"))
             with Progress(*columns, TimeElapsedColumn(), console=errors, disable=not errors.is_terminal) as progress:
-                closed = await closing.end_of_day(database, wanted, calendar=name, actor=_OPERATOR, watch=_shown(progress))
+                payload = actions.CloseDay(wanted.isoformat(), name)
+                gated = await actions.opened(database, house(_OPERATOR), payload)
+                closed = await closing.end_of_day(gated, wanted, calendar=name, actor=_OPERATOR, watch=_shown(progress))
             async with database.read() as tx:
                 steps = await closing.steps(tx, closed.id)
         for step in steps:

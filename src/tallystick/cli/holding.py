@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tallystick import ledger
-from tallystick.cli.operator import As, OneKey, check_key, operator
+from tallystick import actions, ledger
+from tallystick.cli.operator import As, OneKey, check_key, operator, perform
 from tallystick.cli.options import Data, known_number
 from tallystick.cli.outcomes import say
 from tallystick.cli.runtime import connected, run
@@ -50,7 +50,8 @@ def place(
             return placed
 
         async with connected(data) as database:
-            return await database.retrying(attempt)
+            payload = actions.PlaceHolds((actions.HoldPayload.of(named),))
+            return await perform(database, actor, payload, attempt, key=named.key, dry_run=dry_run)
 
     say(work, "placed")
 
@@ -78,7 +79,8 @@ def capture(
             return await ledger.capture_on_record(tx, await ledger.read_capture(tx, actor, named), dry_run=dry_run)
 
         async with connected(data) as database:
-            return await database.retrying(attempt)
+            payload = actions.CaptureHold(str(number), to_account, amount, final=final)
+            return await perform(database, actor, payload, attempt, key=named.key, dry_run=dry_run)
 
     say(work, "posted")
 
@@ -94,7 +96,8 @@ def release(hold: HoldId, dry_run: DryRun = False, key: OneKey = None, who: As =
             return await ledger.release_on_record(tx, wanted, dry_run=dry_run)
 
         async with connected(data) as database:
-            return await database.retrying(attempt)
+            payload = actions.ReleaseHold(str(wanted.hold_id))
+            return await perform(database, wanted.actor, payload, attempt, key=wanted.key, dry_run=dry_run)
 
     say(work, "released")
 

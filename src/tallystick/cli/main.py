@@ -134,6 +134,8 @@ SUBCOMMANDS = (
     Subcommand("account", "accounts:app", "Accounts: open them, freeze them, limit them."),
     Subcommand("period", "accounts:period", "Periods: up to when the books are closed."),
     Subcommand("import", "imports:app", "Take in data from elsewhere."),
+    Subcommand("policy", "policies:app", "Policies: the bank's rules of who may do what."),
+    Subcommand("lists", "lists:app", "Lists: names and ids that policies look for, such as those of sanctions."),
     Subcommand("principals", "principals:app", "Principals: agents, people and services, what they may do and see."),
     Subcommand("agents", "agents:app", "Agents: who answers for them, and the versions that they were made in."),
     Subcommand("keys", "keys:app", "API keys: who may call the server."),

@@ -16,13 +16,14 @@ import typer
 from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tallystick import ledger
-from tallystick.cli.operator import As, OneKey, check_key, operator
+from tallystick import actions, ledger
+from tallystick.cli.operator import As, OneKey, check_key, operator, perform, refusal
 from tallystick.cli.options import Data, known_number
 from tallystick.cli.outcomes import say
 from tallystick.cli.runtime import connected, errors, run
 from tallystick.db import Database, Tx
 from tallystick.http import JournalBody
+from tallystick.identity import house
 from tallystick.kit import Invalid, TallystickError, digest, loads
 
 _CHUNK = 1000
@@ -137,7 +138,8 @@ def reverse(
             return await ledger.reverse_on_record(tx, await ledger.read_reversal(tx, actor, named), dry_run=dry_run)
 
         async with connected(data) as database:
-            return await database.retrying(attempt)
+            payload = actions.ReverseJournal(str(number), amount)
+            return await perform(database, actor, payload, attempt, key=named.key, dry_run=dry_run)
 
     say(work, "posted")
 
@@ -148,15 +150,24 @@ async def _post(
     """Post a chunk in one transaction. What cannot be read is refused by itself, and with `atomic` refuses the others."""
 
     async def attempt(tx: Tx) -> list[ledger.Posted | TallystickError]:
+        if not dry_run:
+            return await within(tx)
+        async with tx.rehearsal():
+            return await within(tx)
+
+    async def within(tx: Tx) -> list[ledger.Posted | TallystickError]:
         readable = [one for one in named if isinstance(one, ledger.NamedJournal)]
         read = iter(await ledger.read_journals(tx, actor, readable))
         journals = [one if isinstance(one, TallystickError) else next(read) for one in named]
-        good = [one for one in journals if isinstance(one, ledger.Journal)]
+        good = [
+            (wanted, one)
+            for wanted, one in zip(named, journals, strict=True)
+            if isinstance(one, ledger.Journal) and isinstance(wanted, ledger.NamedJournal)
+        ]
         if atomic and len(good) < len(journals):
             refused = Invalid("batch_refused", "another line of the file cannot be read")
             return [refused if isinstance(one, ledger.Journal) else one for one in journals]
-        mode: ledger.Mode = "atomic" if atomic else "independent"
-        posted = iter(await ledger.post_on_record(tx, good, mode=mode, dry_run=dry_run))
+        posted = iter(await _gated(tx, actor, good, atomic=atomic, dry_run=dry_run))
         answers = [one if isinstance(one, TallystickError) else next(posted) for one in journals]
         if atomic and any(isinstance(one, TallystickError) or one.refusal is not None for one in answers):
             raise _Undone(answers)
@@ -166,6 +177,33 @@ async def _post(
         return await database.retrying(attempt)
     except _Undone as undone:
         return undone.answers
+
+
+async def _gated(
+    tx: Tx, actor: str, good: Sequence[tuple[ledger.NamedJournal, ledger.Journal]], *, atomic: bool, dry_run: bool
+) -> list[ledger.Posted | TallystickError]:
+    """Have each journal decided, or with `atomic` all of them as one, and post those that may be."""
+    by = house(actor)
+    payloads = [actions.JournalPayload.of(named) for named, _ in good]
+    if atomic:
+        refused = refusal(await actions.enter(tx, by, actions.PostJournals(tuple(payloads), "atomic"))) if good else None
+        if refused is not None:
+            return [refused] * len(good)
+        posted = await ledger.post_on_record(tx, [journal for _, journal in good], mode="atomic", dry_run=dry_run)
+        return list(posted)
+    proposals = [(actions.PostJournals((payload,)), named.key) for payload, (named, _) in zip(payloads, good, strict=True)]
+    entered = await actions.enter_many(tx, by, proposals)
+    passed = [
+        (journal, one.decision_id or 0)
+        for (_, journal), one in zip(good, entered, strict=True)
+        if isinstance(one, actions.Passed)
+    ]
+    done = iter(
+        await ledger.post_on_record(
+            tx, [journal for journal, _ in passed], dry_run=dry_run, decisions=[decision for _, decision in passed]
+        )
+    )
+    return [refusal(one) or next(done) for one in entered]
 
 
 def _told(answer: ledger.Posted | TallystickError, tally: _Tally) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 from tallystick import customers, identity, ledger
 from tallystick.cli.operator import As, operator
-from tallystick.cli.options import Data
+from tallystick.cli.options import Data, known_number
 from tallystick.cli.runtime import connected, run
 from tallystick.db import ReadTx, Tx
 from tallystick.kit import Invalid
@@ -133,6 +133,51 @@ def owner(
 ) -> None:
     """Have another person answer for an agent."""
     _changed(lambda tx, actor: identity.set_owner(tx, name, person, by=actor, risk_tier=risk), who, data)
+
+
+@app.command("login")
+def login(
+    name: Name,
+    issuer: Annotated[str, typer.Option(help="The issuer of OpenID Connect, as an address.")],
+    subject: Annotated[str, typer.Option(help="What the issuer calls the account: its `sub`.")],
+    who: As = None,
+    data: Data = None,
+) -> None:
+    """Let a principal be known by an account elsewhere: people sign in with it, services bring its tokens."""
+
+    async def change(tx: Tx, actor: str) -> identity.PrincipalInfo:
+        await identity.add_login(tx, name, issuer=issuer, subject=subject, by=actor)
+        return await identity.get(tx, name)
+
+    _changed(change, who, data)
+
+
+@app.command("logins")
+def logins(name: Name, data: Data = None) -> None:
+    """List the accounts elsewhere by which a principal is known, as JSON lines."""
+
+    async def work() -> None:
+        async with connected(data) as database, database.read() as tx:
+            for one in await identity.logins(tx, name):
+                typer.echo(json.dumps({"id": str(one.id), "issuer": one.issuer, "subject": one.subject}))
+
+    run(work)
+
+
+@app.command("logout")
+def logout(
+    name: Name,
+    login_id: Annotated[int, typer.Argument(metavar="LOGIN", min=1, help="The login's number in the list of `logins`.")],
+    who: As = None,
+    data: Data = None,
+) -> None:
+    """Let a principal be known by an account elsewhere no more, and sign it out everywhere."""
+
+    async def change(tx: Tx, actor: str) -> identity.PrincipalInfo:
+        await identity.remove_login(tx, name, known_number(login_id, "unknown_login"), by=actor)
+        return await identity.get(tx, name)
+
+    _changed(change, who, data)
 
 
 @app.command("disable")

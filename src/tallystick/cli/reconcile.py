@@ -12,10 +12,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from tallystick import ledger, payments
+from tallystick import actions, ledger, payments
+from tallystick.cli.operator import perform
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import connected, console, errors, run
-from tallystick.db import Database
+from tallystick.db import Database, Tx
 from tallystick.kit import Asset, Invalid, dumps, format_minor
 
 _OPERATOR = "operator:cli"
@@ -65,7 +66,8 @@ async def _import(database: Database, name: str, file: Path, *, settle: bool, to
             scales = {asset.code: asset.scale for asset in await ledger.assets(tx)}
         files = await asyncio.to_thread(payments.read_file, content, form=_form(file), nostro=nostro, scales=scales)
         progress.update(stage, description=f"matching {sum(len(found.lines) for found in files):,} lines")
-        async with database.write() as tx:
+
+        async def work(tx: Tx) -> payments.Imported:
             return await payments.import_statements(
                 tx,
                 _OPERATOR,
@@ -75,6 +77,8 @@ async def _import(database: Database, name: str, file: Path, *, settle: bool, to
                 tolerance_days=tolerance_days,
                 settle=settle,
             )
+
+        return await perform(database, _OPERATOR, actions.ImportStatement(name, settle), work)
 
 
 def _form(file: Path) -> Literal["camt053", "csv"]:

@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from tallystick import policy
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer, check_revision, migrate
 from tallystick.kit import TallystickError
 
@@ -24,6 +25,7 @@ class _Console(Console):
         raise  # noqa: PLE0704 - rich calls this where it caught the error; the command ends as all do (see `main.Commands`)
 
 
+_HOUSE = "tallystick"
 console = _Console(highlight=False, emoji=False)
 errors = _Console(stderr=True, highlight=False, emoji=False)
 
@@ -73,14 +75,22 @@ def prepare(urls: Urls) -> None:
 
 
 @asynccontextmanager
-async def opened(urls: Urls, settings: DatabaseSettings) -> AsyncIterator[Database]:
-    """The application's pool."""
+async def opened(urls: Urls, settings: DatabaseSettings, *, first_policy: str = "default") -> AsyncIterator[Database]:
+    """The application's pool. The embedded database gets its first policy here, as without one nothing is allowed."""
     database = Database(urls.application, settings)
     try:
         await database.open()
+        if urls.embedded is not None:
+            await install_policy(database, first_policy)
         yield database
     finally:
         await database.close()
+
+
+async def install_policy(database: Database, name: str = "default") -> bool:
+    """Put a policy that comes with the program in force, where none is; whether it was."""
+    async with database.write() as tx:
+        return await policy.install(tx, name, by=_HOUSE) is not None
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

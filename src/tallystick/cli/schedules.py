@@ -88,7 +88,7 @@ def add(
 
     async def main() -> None:
         actor = operator(who)
-        check_not_reserved(agent)
+        check_not_reserved(agent, scheduled=True)
         plan = schedules.Plan(
             agent, type_, _payload(payload), cron, zone, priority=priority, catch_up=catch_up, fire_at_field=fire_at_field
         )

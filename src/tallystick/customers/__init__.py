@@ -3,6 +3,24 @@
 Personal data (a name, a date of birth) lives here and nowhere in the books. Whatever is added twice is there once.
 """
 
+from tallystick.customers.changes import (
+    Credential,
+    Plan,
+    Run,
+    Terms,
+    change,
+    change_order,
+    hash_secret,
+    newest_runs,
+    note_run,
+    plan,
+    plan_order,
+    plans,
+    proves,
+    runs,
+    set_credential,
+    today,
+)
 from tallystick.customers.model import (
     Customer,
     Disposition,
@@ -24,19 +42,35 @@ from tallystick.customers.service import (
 )
 
 __all__ = [
+    "Credential",
     "Customer",
     "Disposition",
     "NewCustomer",
     "NewStandingOrder",
+    "Plan",
     "Role",
+    "Run",
     "Sex",
     "StandingOrder",
+    "Terms",
     "accounts_of",
     "add",
     "add_dispositions",
     "add_standing_orders",
+    "change",
+    "change_order",
     "get",
+    "hash_secret",
+    "newest_runs",
+    "note_run",
     "owner_names",
     "page",
+    "plan",
+    "plan_order",
+    "plans",
+    "proves",
+    "runs",
+    "set_credential",
     "standing_orders",
+    "today",
 ]

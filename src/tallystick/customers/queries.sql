@@ -15,10 +15,11 @@ select id, name, full_name, birth_date, sex, region, created_at
  where name = any (%(names)s::text[])
 
 -- customers_after --
--- A page of customers in id order, after an id.
+-- A page of customers in id order, after an id; among some where these are given.
 select id, name, full_name, birth_date, sex, region, created_at
   from customers.customer
  where id > %(after)s::bigint
+   and (%(ids)s::bigint[] is null or id = any (%(ids)s::bigint[]))
  order by id
  limit %(limit)s::bigint
 

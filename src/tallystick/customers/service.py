@@ -44,9 +44,9 @@ async def get(tx: ReadTx, name: str) -> Customer:
     return found[0]
 
 
-async def page(tx: ReadTx, *, after: int = 0, limit: int = 50) -> list[Customer]:
-    """A page of customers in id order, beginning after the id `after`."""
-    return await store.customers_after(tx, after=after, limit=limit)
+async def page(tx: ReadTx, *, after: int = 0, limit: int = 50, ids: Sequence[int] | None = None) -> list[Customer]:
+    """A page of customers in id order, beginning after the id `after`; among `ids` where given."""
+    return await store.customers_after(tx, after=after, limit=limit, ids=ids)
 
 
 async def add_dispositions(tx: Tx, dispositions: Sequence[Disposition], *, by: str) -> int:

@@ -47,8 +47,8 @@ async def customers_by_name(tx: ReadTx, names: Sequence[str]) -> list[Customer]:
     return await tx.all(_CUSTOMERS_BY_NAME, {"names": list(names)})
 
 
-async def customers_after(tx: ReadTx, *, after: int, limit: int) -> list[Customer]:
-    return await tx.all(_CUSTOMERS_AFTER, {"after": after, "limit": limit})
+async def customers_after(tx: ReadTx, *, after: int, limit: int, ids: Sequence[int] | None) -> list[Customer]:
+    return await tx.all(_CUSTOMERS_AFTER, {"after": after, "limit": limit, "ids": None if ids is None else list(ids)})
 
 
 async def insert_dispositions(tx: Tx, dispositions: Sequence[Disposition]) -> list[int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -76,21 +77,42 @@ class ReadTx:
 class Tx(ReadTx):
     """A transaction that may change things. Whoever opened it commits it; verbs never do.
 
-    `announced` are the channels whose listeners its commit wakes, so that their bells need not be rung for it.
+    `announced` are the channels whose listeners its commit wakes, so that their bells need not be rung for it. `decision` is
+    what allows it to change the books, and `approval` what people said of it, where they were asked: what is done in it is done
+    under those, as the record says.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         super().__init__(connection)
         self.announced: set[str] = set()
+        self.decision: int | None = None
+        self.approval: int | None = None
 
     async def run(self, query: Query[Any], parameters: Mapping[str, Any] | None = None) -> int:
         """Execute a command; the number of rows it changed."""
         cursor = await self._connection.execute(query.statement, parameters)
         return cursor.rowcount
 
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+        """Append rows to a table (`room.name`) as they come, without a statement for each; how many there were."""
+        into = sql.SQL("copy {} ({}) from stdin").format(
+            sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        async with self._connection.cursor() as cursor:
+            async with cursor.copy(into) as copy:
+                for row in rows:
+                    await copy.write_row(row)
+            return cursor.rowcount
+
     async def wait_for_locks(self, timeout_ms: int) -> None:
         """From here to its end, the transaction waits for each lock as long as this."""
         await self._connection.execute(b"set local lock_timeout = %d" % timeout_ms)
+
+    @asynccontextmanager
+    async def part(self) -> AsyncIterator[None]:
+        """What happens within is undone if it raises; the transaction goes on."""
+        async with self._connection.transaction():
+            yield
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
@@ -146,6 +168,13 @@ class Database:
             kwargs=self._connection_settings(),
             open=False,
         )
+        self._begin: Callable[[Tx], Awaitable[None]] | None = None
+
+    def begun(self, begin: Callable[[Tx], Awaitable[None]]) -> Database:
+        """The same database, each of whose write transactions begins with `begin`."""
+        view = copy.copy(self)
+        view._begin = begin
+        return view
 
     @property
     def patience_s(self) -> float:
@@ -166,7 +195,10 @@ class Database:
         """A transaction that commits on return and rolls back on a raise."""
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
-                yield Tx(connection)
+                tx = Tx(connection)
+                if self._begin is not None:
+                    await self._begin(tx)
+                yield tx
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadTx]:

@@ -15,10 +15,12 @@ from starlette.types import ASGIApp
 
 from tallystick import __version__
 from tallystick.db import Database
-from tallystick.http import docs, health, openapi
+from tallystick.http import docs, health, openapi, sign_in
 from tallystick.http.direct import DirectRoute
 from tallystick.http.envelope import Envelope
+from tallystick.http.gate import AreHeld, on_held
 from tallystick.http.guides import agents, banking, fintech, production, retail
+from tallystick.http.issuers import Issuer
 from tallystick.http.methods import MethodNotAllowed
 from tallystick.http.problems import on_http_error, on_refusal, on_validation_error
 from tallystick.http.routes import (
@@ -26,6 +28,7 @@ from tallystick.http.routes import (
     accounts,
     approvals,
     attempts,
+    authority,
     cases,
     closing,
     customers,
@@ -34,11 +37,13 @@ from tallystick.http.routes import (
     journals,
     payments,
     people,
+    policies,
     postings,
     queues,
     reconciliations,
     record,
     schedules,
+    standing_orders,
     statements,
     steps,
     tasks,
@@ -46,15 +51,21 @@ from tallystick.http.routes import (
     webhooks,
     workers,
 )
+from tallystick.http.routes import (
+    actions as action_routes,
+)
 from tallystick.http.services import Services
 from tallystick.http.settings import HttpSettings
 from tallystick.http.shortcut import Handler, Shortcut
 from tallystick.kit import TallystickError, end
 
 _NATIVE = (
+    authority,
     transfers,
+    action_routes,
     accounts,
     account_changes,
+    standing_orders,
     statements,
     journals,
     postings,
@@ -75,6 +86,7 @@ _NATIVE = (
     record,
     approvals,
     webhooks,
+    policies,
 )
 _GUIDES = (retail, fintech, banking, agents, production)
 
@@ -103,6 +115,7 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         TallystickError: on_refusal,
         RequestValidationError: on_validation_error,
         HTTPException: on_http_error,
+        AreHeld: on_held,
     }
     app = Tallystick(
         title="Tallystick",
@@ -116,6 +129,8 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         exception_handlers=handlers,
     )
     app.state.services = services
+    issuer = settings.sign_in_issuer
+    app.state.sign_in = None if issuer is None else sign_in.SignIn(settings, Issuer(issuer))
     # The busiest route stands first, as routes are tried in order.
     app.router.routes.extend(transfers.busy.routes)
     for part in _NATIVE:
@@ -124,7 +139,7 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         app.router.routes.extend(room.bulk.routes)
     for guide in _GUIDES:
         app.router.routes.extend(guide.router.routes)
-    app.router.routes.extend([*health.routes(), *docs.routes(), *record.routes()])
+    app.router.routes.extend([*health.routes(), *docs.routes(), *record.routes(), *sign_in.routes()])
     app.add_exception_handler(405, MethodNotAllowed(app.router.routes).answer)
     envelope = partial(Envelope, max_body_bytes=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
     app.add_middleware(envelope)
@@ -151,6 +166,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(services.journals.run(), name="group commit of journals"),
         asyncio.create_task(services.bell.run(), name="bell"),
         asyncio.create_task(services.line.run(), name="line of those who wait for tasks"),
+        asyncio.create_task(services.presence.run(), name="who was let in and who was not"),
     ]
     # What stands now stands until the end: the collector, which would walk it again and again, need not look at it.
     gc.collect()

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from tallystick import audit
 from tallystick.db import Database, Tx
+from tallystick.identity import Principal
 from tallystick.kit import TallystickError, Unavailable, end
 
 MAX_BATCH = 200
@@ -31,7 +32,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class _Waiting(Generic[Item, Answer]):
-    principal: str
+    principal: Principal
     key: str | None
     item: Item
     answer: asyncio.Future[Answer]
@@ -44,28 +45,25 @@ class Batcher(Generic[Item, Answer]):
     def __init__(
         self,
         database: Database,
-        carry_out: Callable[[Tx, str, Sequence[Item]], Awaitable[Sequence[Answer | TallystickError]]],
+        carry_out: Callable[[Tx, Principal, Sequence[Item]], Awaitable[Sequence[Answer | TallystickError]]],
         *,
         committed: Callable[[Sequence[Answer]], None] | None = None,
-        one_statement: Callable[[Item], bool] = lambda _: False,
         lanes: int = 2,
     ) -> None:
         """`carry_out` does the work of one principal's items in a transaction, with an answer for each, in order.
 
-        `committed` is told the answers after a commit; `lanes` batches may commit at once. Items of which `one_statement` is
-        true are carried out together by a single statement, so they go in batches of their own, which need no more.
+        `committed` is told the answers after a commit; `lanes` batches may commit at once.
         """
         self._database = database
         self._carry_out = carry_out
         self._committed = committed
-        self._one_statement = one_statement
         self._lanes = lanes
         self._waiting: deque[_Waiting[Item, Answer]] = deque()
         self._arrived = asyncio.Event()
         self._committing = 0
         self._idle = asyncio.Event()
 
-    async def submit(self, principal: str, key: str | None, item: Item) -> Answer:
+    async def submit(self, principal: Principal, key: str | None, item: Item) -> Answer:
         """Have one item carried out; returns when it is committed, raises its refusal.
 
         `Unavailable` (`overloaded`) where too many are waiting already.
@@ -117,15 +115,14 @@ class Batcher(Generic[Item, Answer]):
         batch: list[_Waiting[Item, Answer]] = []
         kept: list[_Waiting[Item, Answer]] = []
         keys: set[str] = set()
-        together: tuple[str, bool] | None = None
+        together: Principal | None = None
         while self._waiting and len(batch) < MAX_BATCH:
             waiting = self._waiting.popleft()
             key = waiting.key
             if waiting.answer.done():
                 continue
-            kind = (waiting.principal, self._one_statement(waiting.item))
-            together = together or kind
-            if kind != together or (key is not None and key in keys):
+            together = together or waiting.principal
+            if waiting.principal != together or (key is not None and key in keys):
                 kept.append(waiting)
                 continue
             if key is not None:
@@ -138,9 +135,7 @@ class Batcher(Generic[Item, Answer]):
 
     async def _commit(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
         try:
-            answers = await self._database.retrying(
-                partial(self._work, batch=batch), attempts=_ATTEMPTS, one_statement=self._one_statement(batch[0].item)
-            )
+            answers = await self._database.retrying(partial(self._work, batch=batch), attempts=_ATTEMPTS)
         except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to those it stopped
             await self._search(batch, error, asyncio.get_running_loop().time() + _SEARCH_S)
         else:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tallystick.http.exact import ExactRequest, ExactRoute, check_content_type
+from tallystick.http.guards import Asked, is_narrow
 from tallystick.http.services import Call, Services
 from tallystick.http.shapes import IDEMPOTENCY_KEY_PATTERN
 from tallystick.kit import loads
@@ -39,15 +40,17 @@ class DirectRoute(ExactRoute):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         services: Services = scope["app"].state.services
-        principal = await services.gatekeeper.principal(_text(headers.get(b"authorization")))
+        principal = await services.gatekeeper.principal(scope)
+        self.rule.check_role(principal)
         body = await ExactRequest(scope, receive).body()
         key = _text(headers.get(b"idempotency-key"))
         given = _read(body, _text(headers.get(b"content-type")) or "")
         if key is None:
             raise RequestValidationError([{"type": "missing", "loc": ("header", "Idempotency-Key"), "msg": "Field required"}])
-        response = await self._endpoint(
-            body=self._validated(given), call=Call(principal, services), idempotency_key=_checked_key(key)
-        )
+        call = Call(principal, services)
+        if is_narrow(principal):
+            await self.rule.check_objects(Asked(call, {}, {}, given))
+        response = await self._endpoint(body=self._validated(given), call=call, idempotency_key=_checked_key(key))
         await response(scope, receive, send)
 
     def _validated(self, given: Any) -> BaseModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -10,6 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tallystick.http.access import Rule, rule_of
+from tallystick.http.guards import asked_by, is_narrow
 from tallystick.http.services import CALL, Call, Services
 from tallystick.kit import MAX_BRACKETS, Invalid, dumps, loads
 
@@ -38,6 +41,12 @@ class ExactRoute(APIRoute):
     max_brackets = MAX_BRACKETS
     """Twice the arrays and objects that a body may hold."""
 
+    @cached_property
+    def rule(self) -> Rule:
+        """Who may call it."""
+        (method,) = sorted(self.methods or set())
+        return rule_of(method, self.path)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
         takes_body = self.body_field is not None
@@ -45,15 +54,20 @@ class ExactRoute(APIRoute):
         async def handle(request: Request) -> Response:
             _check_address(request)
             services: Services = request.app.state.services
-            principal = await services.gatekeeper.principal(request.headers.get("authorization"))
-            request.scope[CALL] = Call(principal, services)
+            principal = await services.gatekeeper.principal(request.scope)
+            self.rule.check_role(principal)
+            call = request.scope[CALL] = Call(principal, services)
             if not takes_body:
+                if is_narrow(principal):
+                    await self.rule.check_objects(asked_by(call, request, None))
                 return await handler(request)
             exact = ExactRequest(request.scope, request.receive)
             body = await exact.body()
             if body:
                 check_content_type(request.headers.get("content-type", ""))
                 exact.exact = loads(body, max_brackets=self.max_brackets)
+            if is_narrow(principal):
+                await self.rule.check_objects(asked_by(call, request, exact.exact))
             return await handler(exact)
 
         return handle

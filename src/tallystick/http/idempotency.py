@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from tallystick.db import Key, ReadTx, Tx, claim, claim_one, claimed
+from tallystick.http.gate import perform
 from tallystick.http.services import Call
 from tallystick.kit import Conflict, TallystickError, digest
 
@@ -25,19 +26,26 @@ async def once(
     request: Any,
     create: Callable[[Tx], Awaitable[int | TallystickError]],
     read: Callable[[ReadTx, int], Awaitable[Thing]],
+    payload: Any = None,
 ) -> Thing:
     """Create a thing of `kind` and read it; under a key that has been used for this `request`, only read it.
 
-    `request` is the JSON that tells requests apart. A refusal that `create` gives back is raised after the commit, so that what
-    it left in the record stays; its key is as good as new. Refuses with `Invalid` (`key_reused`) a key of another request.
+    `request` is the JSON that tells requests apart. What has an effect is an action, whose `payload` goes through the gate. A
+    refusal that `create` gives back is raised after the commit, so that what it left in the record stays; its key is as good as
+    new. Refuses with `Invalid` (`key_reused`) a key of another request.
     """
+
+    async def done(work: Callable[[Tx], Awaitable[Thing | TallystickError]]) -> Thing | TallystickError:
+        if payload is None:
+            return await call.database.retrying(work)
+        return await perform(call, payload, work, key=key)
 
     async def bare(tx: Tx) -> Thing | TallystickError:
         made = await create(tx)
         return made if isinstance(made, TallystickError) else await read(tx, made)
 
     if key is None:
-        return _or_raised(await call.database.retrying(bare))
+        return _or_raised(await done(bare))
     wanted = Key(call.principal.name, key, digest([kind, request]))
 
     async def keyed(tx: Tx) -> Thing | TallystickError:
@@ -53,10 +61,10 @@ async def once(
         return await read(tx, made)
 
     try:
-        became = await call.database.retrying(keyed)
+        became = await done(keyed)
     except (_TwinWasFaster, Conflict):
         # The twin has committed by now: either it is found, or the conflict is about something else and comes again.
-        became = await call.database.retrying(keyed)
+        became = await done(keyed)
     return _or_raised(became)
 
 

@@ -16,9 +16,10 @@ _REFUSALS = {
     "413": "The body is too large.",
     "415": "The body is not JSON.",
     "422": "The request has no meaning here; `code` says why.",
+    "429": "The caller asks too often.",
     "503": "It may succeed later: the database is away or overloaded.",
 }
-_OF_READING = frozenset({"401", "403", "404", "422", "503"})
+_OF_READING = frozenset({"401", "403", "404", "422", "429", "503"})
 _OF_A_BODY = frozenset({"413", "415"})
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Query
 
 from tallystick.http.exact import Json
-from tallystick.kit import Invalid, TallystickError, dumps, loads
+from tallystick.kit import Invalid, TallystickError, check_text, dumps, loads
 
 MAX_LIMIT = 200
 _VERSION = 1
-_MAX_CURSOR = 200
+_MAX_CURSOR = 2000
+_MAX_TEXT = 200
 _MAX_BOUND = 2**63 - 1
 
 Row = TypeVar("Row")
@@ -33,6 +34,26 @@ def bounds_of(cursor: str | None, kind: str, count: int) -> list[int] | None:
     """As `bound_of`, of a list whose pages begin where `count` numbers say."""
     if cursor is None:
         return None
+    bounds = _read(cursor, kind, count)
+    if not all(type(bound) is int and 0 <= bound <= _MAX_BOUND for bound in bounds):
+        raise _malformed()
+    return bounds
+
+
+def text_bound_of(cursor: str | None, kind: str) -> str | None:
+    """As `bound_of`, of a list whose pages begin after a text."""
+    if cursor is None:
+        return None
+    (bound,) = _read(cursor, kind, 1)
+    if not isinstance(bound, str):
+        raise _malformed()
+    try:
+        return check_text(bound, "a bound", _MAX_TEXT)
+    except Invalid:
+        raise _malformed() from None
+
+
+def _read(cursor: str, kind: str, count: int) -> list[Any]:
     try:
         if len(cursor) > _MAX_CURSOR:
             raise ValueError
@@ -41,9 +62,7 @@ def bounds_of(cursor: str | None, kind: str, count: int) -> list[int] | None:
         raise _malformed() from None
     if (version, of_kind, len(bounds)) != (_VERSION, kind, count):
         raise _malformed()
-    if not all(type(bound) is int and 0 <= bound <= _MAX_BOUND for bound in bounds):
-        raise _malformed()
-    return list[int](bounds)
+    return list(bounds)
 
 
 def page(
@@ -52,7 +71,7 @@ def page(
     kind: str,
     *,
     item: Callable[[Row], Any],
-    bound: Callable[[Row], int],
+    bound: Callable[[Row], int | str],
     more: Mapping[str, Any] | None = None,
 ) -> Json:
     """The page of `rows`, of which one more than `limit` was asked for, so that we know whether a page follows.
@@ -64,8 +83,8 @@ def page(
     return Json({"items": [item(row) for row in shown], "next_cursor": following, **(more or {})})
 
 
-def cursor_of(kind: str, *bounds: int) -> str:
-    """The cursor that `bounds_of` reads."""
+def cursor_of(kind: str, *bounds: int | str) -> str:
+    """The cursor that `bounds_of` and `text_bound_of` read."""
     return base64.urlsafe_b64encode(dumps([_VERSION, kind, *bounds])).decode("ascii")
 
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.kit import Conflict, Forbidden, Invalid, NotFound, TallystickError, Unauthorized, Unavailable, dumps
+from tallystick.kit import Conflict, Forbidden, Invalid, NotFound, TallystickError, TooMany, Unauthorized, Unavailable, dumps
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "tallystick.request_id"
@@ -26,6 +26,7 @@ _STATUS: dict[type[TallystickError], int] = {
     Conflict: 409,
     Unauthorized: 401,
     Forbidden: 403,
+    TooMany: 429,
     Unavailable: 503,
 }
 _HEADERS = {401: {"WWW-Authenticate": 'Bearer realm="tallystick"'}, 503: {"Retry-After": "1"}}
@@ -45,10 +46,12 @@ def problem(
     *,
     request_id: str | None,
     errors: Sequence[Mapping[str, str]] = (),
+    about: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A response of type `application/problem+json`."""
     content: dict[str, Any] = {
+        **(about or {}),
         "type": f"urn:tallystick:problem:{code}",
         "title": code.replace("_", " ").capitalize(),
         "status": status,
@@ -64,7 +67,8 @@ def problem(
 def of_error(error: TallystickError, request_id: str | None) -> Response:
     """The problem that a refusal of ours becomes."""
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
-    return problem(status, error.code, error.detail, request_id=request_id)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooMany) else None
+    return problem(status, error.code, error.detail, request_id=request_id, about=error.about, headers=headers)
 
 
 async def on_refusal(request: Request, error: Exception) -> Response:

@@ -12,12 +12,13 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from tallystick import actions, identity, ledger, work
-from tallystick.db import Bell, Database, Tx, key_reused
+from tallystick.db import Bell, Database
 from tallystick.http.auth import Gatekeeper
 from tallystick.http.batching import Batcher
 from tallystick.http.line import Line
+from tallystick.http.presence import Presence
+from tallystick.http.sessions import Cookies
 from tallystick.http.settings import HttpSettings
-from tallystick.kit import TallystickError
 
 CALL = "tallystick.call"
 """Where the call of a request is kept in its ASGI scope."""
@@ -35,8 +36,10 @@ class Services:
     database: Database
     bell: Bell
     transfers: Batcher[actions.NewTransfer, actions.Transfer]
-    journals: Batcher[ledger.NamedJournal, ledger.Posted]
+    journals: Batcher[ledger.NamedJournal, ledger.Posted | actions.Held | actions.Denied]
     gatekeeper: Gatekeeper
+    presence: Presence
+    cookies: Cookies
     streams: asyncio.Semaphore
     line: Line
 
@@ -44,6 +47,8 @@ class Services:
     def of(cls, settings: HttpSettings, database: Database) -> Services:
         bell = Bell(database, work.CHANNEL)
         streams = asyncio.Semaphore(settings.max_streams)
+        presence = Presence(database, daily_quota=settings.daily_quota)
+        cookies = Cookies(settings)
 
         def ring(transfers: Sequence[actions.Transfer]) -> None:
             if any(transfer.status == "queued" for transfer in transfers):
@@ -57,24 +62,14 @@ class Services:
                 database,
                 partial(actions.propose, directory=ledger.Directory()),
                 committed=ring,
-                one_statement=lambda new: new.settle == "now",
             ),
-            Batcher(database, post_read),
-            Gatekeeper(settings, database),
+            Batcher(database, actions.post_journals),
+            Gatekeeper(settings, database, presence, cookies),
+            presence,
+            cookies,
             streams,
             Line(database, work.CHANNEL, places=settings.max_waiting_claims),
         )
-
-
-async def post_read(tx: Tx, principal: str, named: Sequence[ledger.NamedJournal]) -> list[ledger.Posted | TallystickError]:
-    """Post journals of concurrent requests: what cannot be read is refused on its own."""
-    read = await ledger.read_journals(tx, principal, named)
-    answers = iter(await ledger.post_on_record(tx, [journal for journal in read if isinstance(journal, ledger.Journal)]))
-    return [one if isinstance(one, TallystickError) else _answer(next(answers)) for one in read]
-
-
-def _answer(posted: ledger.Posted) -> ledger.Posted | TallystickError:
-    return key_reused() if posted.refusal == "key_reused" else posted
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tallystick import approvals, identity
+from typing import Literal
+
+from tallystick import actions, approvals, identity
 from tallystick.db import Tx
 from tallystick.kit import TallystickError
 
@@ -18,5 +20,6 @@ async def vote(
 ) -> approvals.Approval | TallystickError:
     """Take down `approve`, `reject` or `break_glass`. A refusal is given back, so that it is committed before it is raised."""
     if said == "break_glass":
-        return await approvals.break_glass(tx, approval_id, principal, digest, reason=reason or "")
-    return await approvals.vote(tx, approval_id, principal, "approve" if said == "approve" else "reject", digest, reason=reason)
+        return await actions.break_glass(tx, approval_id, principal, seen=digest, reason=reason or "")
+    word: Literal["approve", "reject"] = "approve" if said == "approve" else "reject"
+    return await actions.vote(tx, approval_id, principal, word, seen=digest, reason=reason)

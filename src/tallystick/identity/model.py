@@ -15,7 +15,9 @@ RISK_TIERS = ("low", "medium", "high")
 MAX_REACH = 10_000
 """Accounts, and customers, that a principal may be given one by one."""
 
-_RESERVED = frozenset({"bootstrap", "demo", "end-of-day", "settlement-agent", "tallystick", "import", "clock"})
+_RESERVED = frozenset(
+    {"bootstrap", "demo", "end-of-day", "settlement-agent", "standing-orders", "tallystick", "import", "clock"}
+)
 _RESERVED_BEGINNINGS = ("import:", "operator:", "demo:", "cli:", "worker@")
 _OPERATION = re.compile(r"\*|[a-z][a-z0-9_.-]{0,99}")
 _ASSET = re.compile(r"[A-Z0-9][A-Z0-9.]{0,11}")
@@ -132,6 +134,26 @@ class AgentVersion:
     tools_digest: bytes
     created_by: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """An account elsewhere by which a principal is known: the subject that an issuer of OpenID Connect calls it by."""
+
+    id: int
+    principal: str
+    issuer: str
+    subject: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A person has signed in. `secret` is for their cookie and kept nowhere."""
+
+    id: int
+    principal: str
+    secret: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,3 +229,104 @@ insert into identity.mandate_end (mandate_id, revoked_by)
 values (%(id)s::bigint, %(revoked_by)s::text)
     on conflict (mandate_id) do nothing
 returning mandate_id
+
+-- principal_of_login --
+-- A principal by an account elsewhere that it is known by.
+select a.name, a.kind, a.roles, null::text[] as scopes, a.owner, a.risk_tier, null::text as version, a.accounts, a.customers,
+       l.id as credential_id, m.id as mandate_id, m.person, m.person_accounts, m.person_customers, m.operations,
+       m.accounts as mandate_accounts, m.max_amount, m.total, m.payees, m.until, m.beyond
+  from identity.login l
+  join identity.acting a on a.id = l.principal_id
+  left join identity.mandate_in_force m on false
+ where l.issuer = %(issuer)s::text
+   and l.subject = %(subject)s::text
+
+-- principal_of_session --
+-- Who is signed in by a session, unless it is over.
+select a.name, a.kind, a.roles, s.scopes, a.owner, a.risk_tier, null::text as version, a.accounts, a.customers, s.id as credential_id,
+       m.id as mandate_id, m.person, m.person_accounts, m.person_customers, m.operations, m.accounts as mandate_accounts, m.max_amount,
+       m.total, m.payees, m.until, m.beyond
+  from identity.session s
+  join identity.acting a on a.id = s.principal_id
+  left join identity.mandate_in_force m on false
+ where s.hash = %(hash)s::bytea
+   and s.ended_at is null
+   and s.expires_at > clock_timestamp()
+
+-- add_login --
+-- Bind an account elsewhere to a principal; no row means that it is bound.
+insert into identity.login (principal_id, issuer, subject)
+values (%(principal_id)s::bigint, %(issuer)s::text, %(subject)s::text)
+    on conflict (issuer, subject) do nothing
+returning id
+
+-- logins --
+-- By which accounts elsewhere a principal is known.
+select l.id, p.name as principal, l.issuer, l.subject, l.created_at
+  from identity.login l
+  join identity.principal p on p.id = l.principal_id
+ where p.name = %(principal)s::text
+ order by l.id
+ limit %(limit)s::bigint
+
+-- remove_login --
+-- Let a principal be known by an account elsewhere no more.
+delete from identity.login
+ where id = %(id)s::bigint
+   and principal_id = %(principal_id)s::bigint
+returning id
+
+-- end_sessions --
+-- Sign a principal out everywhere.
+update identity.session
+   set ended_at = clock_timestamp()
+ where principal_id = %(principal_id)s::bigint
+   and ended_at is null
+
+-- forget_sessions --
+-- Remove a principal's sessions that are over, and all but the newest.
+delete from identity.session s
+ where s.principal_id = %(principal_id)s::bigint
+   and (s.ended_at is not null
+        or s.expires_at <= clock_timestamp()
+        or s.id not in (select n.id
+                          from identity.session n
+                         where n.principal_id = %(principal_id)s::bigint
+                         order by n.id desc
+                         limit %(keep)s::bigint))
+
+-- add_session --
+-- Sign a principal in for so many seconds.
+insert into identity.session (principal_id, hash, scopes, expires_at)
+values (%(principal_id)s::bigint, %(hash)s::bytea, %(scopes)s::text[], clock_timestamp() + make_interval(secs => %(lasts_s)s::double precision))
+returning id
+
+-- end_session --
+-- Sign out by a session that is not over.
+update identity.session s
+   set ended_at = clock_timestamp()
+  from identity.principal p
+ where s.hash = %(hash)s::bytea
+   and s.ended_at is null
+   and p.id = s.principal_id
+returning s.id, p.name as principal
+
+-- count_requests --
+-- Add requests of today to what principals made, in name order so that processes do not deadlock; what they have made by now.
+with told as (
+    insert into identity.usage (day, principal, requests)
+    select (now() at time zone 'UTC')::date, u.principal, u.requests
+      from unnest(%(principals)s::text[], %(requests)s::bigint[]) as u (principal, requests)
+     order by u.principal
+        on conflict (day, principal) do update
+       set requests = usage.requests + excluded.requests
+    returning principal, requests
+)
+select principal, requests, extract(epoch from (((now() at time zone 'UTC')::date + 1)::timestamp at time zone 'UTC') - now())::double precision as left_s
+  from told
+ order by principal
+
+-- forget_usage --
+-- Remove what was counted over a month ago.
+delete from identity.usage
+ where day < (now() at time zone 'UTC')::date - 31

@@ -196,6 +196,8 @@ async def version(tx: ReadTx, agent: str, version: str) -> AgentVersion:
 async def _set_disabled(tx: Tx, name: str, by: str, *, disabled: bool) -> PrincipalInfo:
     # Whoever suspects their own keys may stop them.
     found = await (get(tx, name) if disabled else _locked(tx, name, by))
+    if disabled:
+        await store.end_sessions(tx, found.id)
     if await store.set_disabled(tx, found.id, disabled=disabled):
         await _tell(tx, by, "disable" if disabled else "enable", found.id, {"name": name})
     return await get(tx, name)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tallystick.db import Queries, ReadTx, Tx
-from tallystick.identity.model import AgentVersion, KeyInfo, Mandate, MandateInfo, NewMandate, Principal, PrincipalInfo
+from tallystick.identity.model import AgentVersion, KeyInfo, Login, Mandate, MandateInfo, NewMandate, Principal, PrincipalInfo
 from tallystick.kit import dumps
 
 _LAST = 2**63 - 1
@@ -72,6 +72,23 @@ class Known:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session that was ended, and whose it was."""
+
+    id: int
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many requests a principal has made today, and how many seconds are left of the day."""
+
+    principal: str
+    requests: int
+    left_s: float
+
+
 _queries = Queries(__package__)
 _ADD_PRINCIPAL = _queries.bind("add_principal", int)
 _PRINCIPALS = _queries.bind("principals", PrincipalInfo)
@@ -96,6 +113,17 @@ _REVOKE = _queries.bind("revoke", int)
 _MARK_USED = _queries.command("mark_used")
 _PRINCIPAL_OF_KEY = _queries.bind("principal_of_key", Known)
 _PRINCIPAL_BY_NAME = _queries.bind("principal_by_name", Known)
+_PRINCIPAL_OF_LOGIN = _queries.bind("principal_of_login", Known)
+_PRINCIPAL_OF_SESSION = _queries.bind("principal_of_session", Known)
+_ADD_LOGIN = _queries.bind("add_login", int)
+_LOGINS = _queries.bind("logins", Login)
+_REMOVE_LOGIN = _queries.bind("remove_login", int)
+_END_SESSIONS = _queries.command("end_sessions")
+_FORGET_SESSIONS = _queries.command("forget_sessions")
+_ADD_SESSION = _queries.bind("add_session", int)
+_END_SESSION = _queries.bind("end_session", Ended)
+_COUNT_REQUESTS = _queries.bind("count_requests", Usage)
+_FORGET_USAGE = _queries.command("forget_usage")
 _ADD_MANDATE = _queries.bind("add_mandate", int)
 _MANDATES = _queries.bind("mandates", MandateInfo)
 _MANDATE = _queries.bind("mandate", MandateInfo)
@@ -289,6 +317,53 @@ async def mandate(tx: ReadTx, id: int) -> MandateInfo | None:
 
 async def end_mandate(tx: Tx, id: int, *, revoked_by: str) -> bool:
     return await tx.one(_END_MANDATE, {"id": id, "revoked_by": revoked_by}) is not None
+
+
+async def principal_of_login(tx: ReadTx, *, issuer: str, subject: str) -> Known | None:
+    return await tx.one(_PRINCIPAL_OF_LOGIN, {"issuer": issuer, "subject": subject})
+
+
+async def principal_of_session(tx: ReadTx, hash: bytes) -> Known | None:
+    return await tx.one(_PRINCIPAL_OF_SESSION, {"hash": hash})
+
+
+async def add_login(tx: Tx, principal_id: int, *, issuer: str, subject: str) -> int | None:
+    return await tx.one(_ADD_LOGIN, {"principal_id": principal_id, "issuer": issuer, "subject": subject})
+
+
+async def logins(tx: ReadTx, principal: str, *, limit: int) -> list[Login]:
+    return await tx.all(_LOGINS, {"principal": principal, "limit": limit})
+
+
+async def remove_login(tx: Tx, *, principal_id: int, id: int) -> bool:
+    return await tx.one(_REMOVE_LOGIN, {"principal_id": principal_id, "id": id}) is not None
+
+
+async def end_sessions(tx: Tx, principal_id: int) -> int:
+    return await tx.run(_END_SESSIONS, {"principal_id": principal_id})
+
+
+async def forget_sessions(tx: Tx, principal_id: int, *, keep: int) -> None:
+    await tx.run(_FORGET_SESSIONS, {"principal_id": principal_id, "keep": keep})
+
+
+async def add_session(tx: Tx, principal_id: int, *, hash: bytes, scopes: Sequence[str] | None, lasts_s: float) -> int:
+    return await tx.single(
+        _ADD_SESSION, {"principal_id": principal_id, "hash": hash, "scopes": _listed(scopes), "lasts_s": lasts_s}
+    )
+
+
+async def end_session(tx: Tx, hash: bytes) -> Ended | None:
+    return await tx.one(_END_SESSION, {"hash": hash})
+
+
+async def count_requests(tx: Tx, requests: Mapping[str, int]) -> list[Usage]:
+    named = sorted(requests)
+    return await tx.all(_COUNT_REQUESTS, {"principals": named, "requests": [requests[name] for name in named]})
+
+
+async def forget_usage(tx: Tx) -> None:
+    await tx.run(_FORGET_USAGE)
 
 
 def _listed(values: Sequence[object] | None) -> list[object] | None:

@@ -7,6 +7,7 @@ from tallystick.kit.errors import (
     Invalid,
     NotFound,
     TallystickError,
+    TooMany,
     Unauthorized,
     Unavailable,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Invalid",
     "NotFound",
     "TallystickError",
+    "TooMany",
     "Unauthorized",
     "Unavailable",
     "check_name",

@@ -6,14 +6,18 @@ remembered under its idempotency key. These classes are for calls that cannot be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class TallystickError(Exception):
-    """A call was refused. `code` is stable and meant for programs, `detail` is meant for people."""
+    """A call was refused. `code` is stable and for programs, `detail` is for people; `about` is JSON that says more."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, about: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+        self.about = about or {}
 
 
 class Invalid(TallystickError):
@@ -34,6 +38,14 @@ class NotFound(TallystickError):
 
 class Conflict(TallystickError):
     """The call contradicts what is already so: an impossible transition, a key that was used for something else."""
+
+
+class TooMany(TallystickError):
+    """The caller asks too often. It may ask again after `retry_after_s`."""
+
+    def __init__(self, code: str, detail: str, retry_after_s: int) -> None:
+        super().__init__(code, detail)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(TallystickError):

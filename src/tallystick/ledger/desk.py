@@ -33,12 +33,17 @@ _LISTED = 200
 
 
 async def post_on_record(
-    tx: Tx, journals: Sequence[Journal], *, mode: Mode = "independent", dry_run: bool = False
+    tx: Tx,
+    journals: Sequence[Journal],
+    *,
+    mode: Mode = "independent",
+    dry_run: bool = False,
+    decisions: Sequence[int] | None = None,
 ) -> list[Posted]:
     """`post` journals of one actor, with one event of the record for the call."""
     if not journals:
         return []
-    answers = await service.post(tx, journals, mode=mode, dry_run=dry_run)
+    answers = await service.post(tx, journals, mode=mode, dry_run=dry_run, decisions=decisions)
     await _tell(tx, journals[0].actor, "journals.post", _outcomes(answers), of="journal", dry_run=dry_run)
     return answers
 
@@ -123,7 +128,7 @@ async def change_limit(tx: Tx, name: str, limit: Number | None, *, actor: str) -
     See `set_floor`. The change that the account's limit stands by.
     """
     found = await service.account(tx, name)
-    floor = None if limit is None else -_limit(limit, found)
+    floor = None if limit is None else -limit_in(found, limit)
     return await _changed(tx, name, lambda: service.set_floor(tx, name, floor, actor=actor))
 
 
@@ -135,7 +140,8 @@ async def _changed(tx: Tx, name: str, change: Callable[[], Awaitable[Account]]) 
     return after
 
 
-def _limit(limit: Number, account: Account) -> int:
+def limit_in(account: Account, limit: Number) -> int:
+    """A limit as minor units of the account's asset; refuses with `Invalid` (`amount_not_positive`) one below zero."""
     parsed = or_zero(limit, account.unit)
     if parsed < 0:
         raise Invalid("amount_not_positive", "a limit is zero or more")

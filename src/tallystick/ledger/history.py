@@ -218,19 +218,21 @@ async def journals(
     tx: ReadTx,
     *,
     account_id: int | None = None,
+    among: Sequence[int] | None = None,
     kind: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
     place: int | None = None,
     limit: int = 50,
 ) -> list[PlacedJournal]:
-    """A page of journals, newest first, that were posted in `[start, end)`: those with an entry in an account, or all.
+    """A page of journals, newest first, that were posted in `[start, end)`: of an account, `among` accounts, or all.
 
     The next page begins at the `place` of the last. With an account, the period is found by halving. Without one, journals are
     walked through from the newest, as there is no index on time or kind that every posting would have to keep.
     """
     parameters = {
         "account_id": account_id,
+        "among": None if among is None else list(among),
         "kind": kind,
         "start": start,
         "end": end,

@@ -135,11 +135,13 @@ select e.journal_id, a.name as account, a.asset, s.scale::integer as scale, e.se
  order by e.journal_id, e.account_id, e.seq
 
 -- journals_before --
--- A page of journals, newest first, below an id.
+-- A page of journals, newest first, below an id; with an entry in one of some accounts where these are given.
 select j.id as place, j.id, j.kind, j.ref_id, j.actor, j.on_behalf_of, j.task_id, j.approval_id, j.reverses, j.hold_id,
        j.effective_at, j.posted_at, j.meta
   from ledger.journal j
  where j.id < %(place)s::bigint
+   and (%(among)s::bigint[] is null
+        or exists (select from ledger.entry e where e.journal_id = j.id and e.account_id = any (%(among)s::bigint[])))
    and (%(kind)s::text is null or j.kind = %(kind)s::text)
    and (%(start)s::timestamptz is null or j.posted_at >= %(start)s::timestamptz)
    and (%(end)s::timestamptz is null or j.posted_at < %(end)s::timestamptz)

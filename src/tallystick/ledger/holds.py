@@ -55,7 +55,7 @@ async def expire_holds(tx: Tx, *, limit: int = _MAX_EXPIRED) -> int:
 
 async def hold(tx: ReadTx, hold_id: int) -> Hold:
     """The hold of that id; refuses with `NotFound` (`unknown_hold`)."""
-    found = await store.holds(tx, account_id=None, ids=[hold_id], open_only=False, before=_NEWEST, limit=1)
+    found = await store.holds(tx, account_id=None, among=None, ids=[hold_id], open_only=False, before=_NEWEST, limit=1)
     if not found:
         raise NotFound("unknown_hold", f"there is no hold {hold_id}")
     return found[0]
@@ -65,15 +65,15 @@ async def holds(
     tx: ReadTx,
     *,
     account_id: int | None = None,
+    among: Sequence[int] | None = None,
     ids: Sequence[int] | None = None,
     open_only: bool = False,
     before: int | None = None,
     limit: int = 50,
 ) -> list[Hold]:
-    """A page of holds, newest first, below the id `before`."""
-    return await store.holds(
-        tx, account_id=account_id, ids=ids, open_only=open_only, before=_NEWEST if before is None else before, limit=limit
-    )
+    """A page of holds, newest first, below the id `before`; on one account, or `among` accounts."""
+    bound = _NEWEST if before is None else before
+    return await store.holds(tx, account_id=account_id, among=among, ids=ids, open_only=open_only, before=bound, limit=limit)
 
 
 async def hold_changes(tx: ReadTx, hold_id: int, *, limit: int = 1000) -> list[HoldChange]:

@@ -7,7 +7,7 @@ select ord, journal_id, refusal, replayed, posted_at
            %(effective_at)b::timestamptz[], %(metas)b::text[]::jsonb[], %(reverses)b::bigint[], %(hold_ids)b::bigint[], %(finals)b::boolean[],
            %(entry_journals)b::integer[], %(entry_accounts)b::bigint[], %(entry_amounts)b::bigint[],
            %(guard_journals)b::integer[], %(guard_accounts)b::bigint[], %(guard_available)b::bigint[], %(guard_seqs)b::bigint[],
-           %(atomic)s::boolean)
+           %(atomic)s::boolean, %(decisions)b::bigint[])
 
 -- place_holds --
 -- Set money aside on accounts; see repeatable/15_holds.sql.
@@ -28,7 +28,7 @@ select ord, hold_id, refusal, replayed
 select ledger.expire_holds(%(limit)s::integer) as expired
 
 -- holds --
--- A page of holds, newest first, below an id; of one account, and only those that are open, where that is asked for.
+-- A page of holds, newest first, below an id; of one account or some, and only those that are open, where that is asked for.
 select h.id, h.account_id, a.name as account, a.asset, s.scale::integer as scale, h.kind, h.ref_id, h.actor, h.amount,
        coalesce(c.captured, 0) as captured,
        case when o.expires_at <= clock_timestamp() then 0 else coalesce(o.remaining, 0) end as remaining,
@@ -46,6 +46,7 @@ select h.id, h.account_id, a.name as account, a.asset, s.scale::integer as scale
             where x.hold_id = h.id) as c on true
  where h.id < %(before)s::bigint
    and (%(account_id)s::bigint is null or h.account_id = %(account_id)s::bigint)
+   and (%(among)s::bigint[] is null or h.account_id = any (%(among)s::bigint[]))
    and (%(ids)s::bigint[] is null or h.id = any (%(ids)s::bigint[]))
    and (not %(open_only)s::boolean or (o.hold_id is not null and (o.expires_at > clock_timestamp()) is not false))
  order by h.id desc

@@ -40,13 +40,23 @@ _CHANGES: dict[str, frozenset[str]] = {
 }
 
 
-async def post(tx: Tx, journals: Sequence[Journal], *, mode: Mode = "independent", dry_run: bool = False) -> list[Posted]:
+async def post(
+    tx: Tx,
+    journals: Sequence[Journal],
+    *,
+    mode: Mode = "independent",
+    dry_run: bool = False,
+    decisions: Sequence[int] | None = None,
+) -> list[Posted]:
     """Post a batch: each journal whole or not at all, one answer each, in order; at most 8,192 journals.
 
     A refusal (the list stands in repeatable/20_post.sql and docs/ledger.md) is an answer, changes nothing, and is remembered
     under the journal's key. The floor of an account holds after every journal of the batch, in order. In mode `atomic` one
     refusal refuses them all (`batch_refused`). A `dry_run` answers as the batch would be answered now, and changes nothing,
     keys included. Locks the mark of closed periods, claims and balances, in the order of the house.
+
+    What is posted needs a decision that allows it, and consumes it: `tx.decision` for all of them, or `decisions`, one for
+    each. Without one it is refused with `Forbidden` (`decision_needed`).
     """
     if not journals:
         return []
@@ -55,9 +65,9 @@ async def post(tx: Tx, journals: Sequence[Journal], *, mode: Mode = "independent
     if any(journal.reverses is not None and journal.hold_id is not None for journal in journals):
         raise Invalid("reversal_of_a_hold", "a journal either takes another back or captures a hold")
     if not dry_run:
-        return await store.post(tx, journals, atomic=mode == "atomic")
+        return await store.post(tx, journals, atomic=mode == "atomic", decisions=decisions)
     async with tx.rehearsal():
-        answers = await store.post(tx, journals, atomic=mode == "atomic")
+        answers = await store.post(tx, journals, atomic=mode == "atomic", decisions=decisions)
     return [answer if answer.replayed else replace(answer, journal_id=None, posted_at=None) for answer in answers]
 
 

@@ -56,7 +56,8 @@ _ASSETS = _queries.bind("assets", Asset)
 _TRIAL_BALANCE = _queries.bind("trial_balance", TrialBalance)
 
 
-async def post(tx: Tx, journals: Sequence[Journal], *, atomic: bool) -> list[Posted]:
+async def post(tx: Tx, journals: Sequence[Journal], *, atomic: bool, decisions: Sequence[int] | None = None) -> list[Posted]:
+    allowed = [tx.decision] if decisions is None and tx.decision is not None else decisions
     entries = [(place, account, amount) for place, journal in enumerate(journals, 1) for account, amount in journal.entries]
     guards = [(place, guard) for place, journal in enumerate(journals, 1) for guard in journal.guards]
     return await tx.all(
@@ -75,6 +76,7 @@ async def post(tx: Tx, journals: Sequence[Journal], *, atomic: bool) -> list[Pos
             "guard_available": [guard.available for _, guard in guards] or None,
             "guard_seqs": [guard.seq for _, guard in guards] or None,
             "atomic": atomic,
+            "decisions": None if allowed is None else bigints(allowed),
         },
     )
 
@@ -161,10 +163,18 @@ async def expire_holds(tx: Tx, *, limit: int) -> int:
 
 
 async def holds(
-    tx: ReadTx, *, account_id: int | None, ids: Sequence[int] | None, open_only: bool, before: int, limit: int
+    tx: ReadTx,
+    *,
+    account_id: int | None,
+    among: Sequence[int] | None,
+    ids: Sequence[int] | None,
+    open_only: bool,
+    before: int,
+    limit: int,
 ) -> list[Hold]:
     parameters = {
         "account_id": account_id,
+        "among": None if among is None else list(among),
         "ids": None if ids is None else list(ids),
         "open_only": open_only,
         "before": before,

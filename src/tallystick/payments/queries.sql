@@ -83,7 +83,7 @@ select p.id, p.direction, n.name as nostro, a.name as account, p.beneficiary, p.
  where p.id = any (%(ids)s::bigint[])
 
 -- page --
--- A page of payments below an id, newest first; of one nostro, account, direction or status where given.
+-- A page of payments below an id, newest first; of one nostro, account, direction or status, and among accounts, where given.
 select p.id, p.direction, n.name as nostro, a.name as account, p.beneficiary, p.amount, p.asset, s.scale::integer as scale,
        p.end_to_end_id, p.counterparty_name, p.counterparty_account, p.counterparty_bank, p.remittance, p.principal,
        p.created_at, p.status, p.reason, p.changed_at
@@ -94,6 +94,7 @@ select p.id, p.direction, n.name as nostro, a.name as account, p.beneficiary, p.
  where p.id < %(before)s::bigint
    and (%(nostro_id)s::bigint is null or p.nostro_id = %(nostro_id)s::bigint)
    and (%(account_id)s::bigint is null or p.account_id = %(account_id)s::bigint)
+   and (%(among)s::bigint[] is null or p.account_id = any (%(among)s::bigint[]))
    and (%(direction)s::text is null or p.direction = %(direction)s::text)
    and (%(status)s::text is null or p.status = %(status)s::text)
    and (%(end_to_end_id)s::text is null or p.end_to_end_id = %(end_to_end_id)s::text)

@@ -5,6 +5,8 @@ Locks go in the order of the house: idempotency keys, then the rows of payments 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tallystick import ledger
 from tallystick.db import ReadTx
 from tallystick.kit import Invalid
@@ -28,13 +30,15 @@ async def page(
     *,
     nostro: str | None = None,
     account: str | None = None,
+    among: Sequence[int] | None = None,
     direction: str | None = None,
     status: str | None = None,
     end_to_end_id: str | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[History]:
-    """A page of payments below the id `before`, newest first; of one nostro, account, direction, status or reference.
+    """A page of payments below the id `before`, newest first; of one nostro, account, direction, status or reference, and
+    `among` accounts, by id, where that is given.
 
     Refuses with `Invalid` (`unknown_status`) and `NotFound` (`unknown_nostro`, `unknown_account`).
     """
@@ -44,6 +48,7 @@ async def page(
         tx,
         nostro_id=None if nostro is None else (await mirrors.nostro(tx, nostro)).id,
         account_id=None if account is None else (await ledger.account(tx, account)).id,
+        among=among,
         direction=direction,
         status=status,
         end_to_end_id=end_to_end_id,

@@ -153,6 +153,7 @@ async def page(
     *,
     nostro_id: int | None,
     account_id: int | None,
+    among: Sequence[int] | None,
     direction: str | None,
     status: str | None,
     end_to_end_id: str | None,
@@ -162,6 +163,7 @@ async def page(
     parameters = {
         "nostro_id": nostro_id,
         "account_id": account_id,
+        "among": None if among is None else list(among),
         "direction": direction,
         "status": status,
         "end_to_end_id": end_to_end_id,

@@ -1,6 +1,8 @@
 """The rules of the bank as data, and what they say of an action."""
 
+from tallystick.policy.cases import Case, Tried, read_cases, try_case
 from tallystick.policy.counting import MAX_BATCH, Usage, current, gather, gather_current, reserve
+from tallystick.policy.listing import Entry, ListKind, entries_of, find, get_list, import_list, lists
 from tallystick.policy.model import (
     Applied,
     CounterKey,
@@ -15,7 +17,9 @@ from tallystick.policy.model import (
     Reason,
     Verdict,
 )
+from tallystick.policy.packaged import install, packaged, packaged_text
 from tallystick.policy.parsing import Malformed, canonical, parse
+from tallystick.policy.replaying import Difference, Replayed, count_since, replay
 from tallystick.policy.rules import EMPTY, Asking, Policy, evaluate, explain, merged
 from tallystick.policy.service import (
     applied_last,
@@ -38,40 +42,58 @@ __all__ = [
     "MAX_BATCH",
     "Applied",
     "Asking",
+    "Case",
     "CounterKey",
     "Decision",
+    "Difference",
+    "Entry",
     "Escalation",
     "Explained",
     "Facts",
     "ListEntry",
     "ListInfo",
+    "ListKind",
     "Lookup",
     "Malformed",
     "NewDecision",
     "Policy",
     "Reason",
+    "Replayed",
+    "Tried",
     "Usage",
     "Verdict",
     "applied_last",
     "apply",
     "canonical",
     "consume",
+    "count_since",
     "current",
     "decision",
     "decisions",
+    "entries_of",
     "evaluate",
     "explain",
     "facts_of",
     "facts_text",
+    "find",
     "gather",
     "gather_current",
     "get",
+    "get_list",
+    "import_list",
+    "install",
     "keep",
+    "lists",
     "mandate_terms",
     "merged",
+    "packaged",
+    "packaged_text",
     "parse",
     "policies",
     "principal_facts",
+    "read_cases",
+    "replay",
     "replayed",
     "reserve",
+    "try_case",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 OUTCOMES = ("allow", "hold", "deny")
@@ -74,7 +76,8 @@ class Lookup(NamedTuple):
 class NewDecision:
     """A decision to keep. `digest` is that of the action's payload; `facts` and `verdict` are the texts as evaluated.
 
-    The outcome is the verdict's, or `allow` where the people whom the verdict asks for have agreed (`approval_id`).
+    The outcome is the verdict's, or `allow` where the people whom the verdict asks for have agreed (`approval_id`). The salt
+    goes with the texts when they are erased.
     """
 
     principal: str
@@ -87,11 +90,17 @@ class NewDecision:
     outcome: str
     task_id: int | None = None
     approval_id: int | None = None
+    salt: bytes = field(default_factory=lambda: os.urandom(16))
+
+    @property
+    def sha256(self) -> bytes:
+        """What the record holds of facts and verdict."""
+        return sha256(self.salt + self.facts.encode() + self.verdict.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A decision as it is kept. `consumed` says that its effect was carried out."""
+    """A decision as it is kept. `consumed` says that its effect was carried out. Facts and reasons may have been erased."""
 
     id: int
     at: datetime
@@ -106,6 +115,7 @@ class Decision:
     task_id: int | None
     approval_id: int | None
     consumed: bool
+    erased_by: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ select g.at, g.digest, g.body, g.ids, g.counts, g.sums, g.places, g.entries, g.u
 -- Write decisions, and add what they reserve to counters.
 select policy.keep(%(principals)b::text[], %(on_behalf_of)b::text[], %(actions)b::text[], %(digests)b::bytea[],
                    %(policies)b::text[], %(facts)b::text[], %(verdicts)b::text[], %(outcomes)b::text[], %(task_ids)s::bigint[],
-                   %(approval_ids)s::bigint[], %(counters)b::bigint[], %(counts)b::bigint[], %(sums)b::bigint[]) as ids
+                   %(approval_ids)s::bigint[], %(salts)b::bytea[], %(counters)b::bigint[], %(counts)b::bigint[], %(sums)b::bigint[]) as ids
 
 -- reserve --
 -- Add to counters, which are locked.
@@ -56,14 +56,16 @@ select d.id, d.digest, d.name, d.effective_from, d.applied_by, d.applied_at
 -- decision --
 -- One decision.
 select d.id, d.at, d.principal, d.on_behalf_of, d.action, d.digest, d.policy, d.facts, d.verdict, d.outcome, d.task_id,
-       d.approval_id, exists (select from policy.consumption c where c.decision_id = d.id) as consumed
+       d.approval_id, exists (select from policy.consumption c where c.decision_id = d.id) as consumed,
+       d.erased_by
   from policy.decision d
  where d.id = %(id)s::bigint
 
 -- decisions --
 -- A page of decisions below an id, newest first; what is null does not matter.
 select d.id, d.at, d.principal, d.on_behalf_of, d.action, d.digest, d.policy, d.facts, d.verdict, d.outcome, d.task_id,
-       d.approval_id, exists (select from policy.consumption c where c.decision_id = d.id) as consumed
+       d.approval_id, exists (select from policy.consumption c where c.decision_id = d.id) as consumed,
+       d.erased_by
   from policy.decision d
  where d.id < %(before)s::bigint
    and (%(since)s::timestamptz is null or d.id >= policy.first_decision(%(since)s::timestamptz))
@@ -77,7 +79,8 @@ select d.id, d.at, d.principal, d.on_behalf_of, d.action, d.digest, d.policy, d.
 -- decisions_onward --
 -- Decisions above an id, oldest first, since a time where that is given.
 select d.id, d.at, d.principal, d.on_behalf_of, d.action, d.digest, d.policy, d.facts, d.verdict, d.outcome, d.task_id,
-       d.approval_id, false as consumed
+       d.approval_id, false as consumed,
+       d.erased_by
   from policy.decision d
  where d.id > %(after)s::bigint
    and (%(since)s::timestamptz is null or d.at >= %(since)s::timestamptz)
@@ -96,12 +99,6 @@ select count(*) as found
 -- next_version --
 -- A number for an import.
 select nextval('policy.list_version') as version
-
--- add_entries --
--- Entries of an import that nobody looks into yet.
-insert into policy.list_entry (version, entry_id, name, normalized)
-select %(version)s::bigint, u.entry_id, u.name, u.normalized
-  from unnest(%(entry_ids)b::text[], %(names)b::text[], %(normalized)b::text[]) as u (entry_id, name, normalized)
 
 -- publish --
 -- Have a list be what was imported.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,7 +50,6 @@ _DECISIONS_ONWARD = _queries.bind("decisions_onward", Decision)
 _FIRST_DECISION = _queries.bind("first_decision", int)
 _COUNT_DECISIONS = _queries.bind("count_decisions", int)
 _NEXT_VERSION = _queries.bind("next_version", int)
-_ADD_ENTRIES = _queries.command("add_entries")
 _PUBLISH = _queries.bind("publish", ListInfo)
 _LISTS = _queries.bind("lists", ListInfo)
 _FIND_ENTRIES = _queries.bind("find_entries", ListEntry)
@@ -85,6 +84,7 @@ async def keep(tx: Tx, decisions: Sequence[NewDecision], reserved: Sequence[tupl
             "outcomes": texts([one.outcome for one in decisions]),
             "task_ids": sparse([one.task_id for one in decisions]),
             "approval_ids": sparse([one.approval_id for one in decisions]),
+            "salts": byteas([one.salt for one in decisions]),
             **_reserved(reserved),
         },
     )
@@ -159,16 +159,8 @@ async def next_version(tx: Tx) -> int:
     return await tx.single(_NEXT_VERSION)
 
 
-async def add_entries(tx: Tx, version: int, entries: Sequence[tuple[str, str, str]]) -> None:
-    await tx.run(
-        _ADD_ENTRIES,
-        {
-            "version": version,
-            "entry_ids": texts([entry_id for entry_id, _, _ in entries]),
-            "names": texts([name for _, name, _ in entries]),
-            "normalized": texts([normalized for _, _, normalized in entries]),
-        },
-    )
+async def copy_entries(tx: Tx, rows: Iterable[tuple[int, str, str, str]]) -> int:
+    return await tx.copy("policy.list_entry", ("version", "entry_id", "name", "normalized"), rows)
 
 
 async def publish(tx: Tx, *, name: str, kind: str, version: int, source: str, by: str) -> ListInfo:

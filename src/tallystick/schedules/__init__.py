@@ -16,6 +16,7 @@ from tallystick.schedules.service import (
     remove,
     resume,
 )
+from tallystick.schedules.times import zone_of
 
 __all__ = [
     "MAX_AT_ONCE",
@@ -37,4 +38,5 @@ __all__ = [
     "remove",
     "resume",
     "upcoming",
+    "zone_of",
 ]

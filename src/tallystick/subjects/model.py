@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-KINDS = ("approval", "case", "customer", "event", "payload", "payment", "schedule", "task", "transfer")
+KINDS = ("action", "approval", "case", "customer", "decision", "event", "payload", "payment", "schedule", "task", "transfer")
 """The kinds of data that have a retention period each."""
 
 MAX_KEEP_MONTHS = 1200
@@ -22,8 +22,10 @@ class Personal:
 
 
 PERSONAL = (
-    Personal("customers.customer", ("name", "full_name", "birth_date", "sex", "region"), "its name"),
+    Personal("customers.customer", ("name", "full_name", "birth_date", "sex", "region", "street", "city"), "its name"),
+    Personal("customers.credential", ("salt", "hash"), "its customer; the row is removed"),
     Personal("customers.standing_order", ("name", "to_bank", "to_account", "purpose"), "the account, which the customer owns"),
+    Personal("customers.standing_term", ("to_name", "to_bank", "to_account", "purpose"), "its standing order"),
     Personal("cases.case", ("customer", "payload", "payload_text", "result", "salt"), "`customer`"),
     Personal("memory.event", ("payload", "salt"), "what the payload names"),
     Personal("work.task", ("payload", "order_key", "salt"), "what the payload, the result or a step names"),
@@ -36,6 +38,17 @@ PERSONAL = (
     Personal("approvals.shown", ("digest", "shown", "salt"), "its approval"),
     Personal("approvals.vote", ("reason", "salt"), "its approval"),
     Personal("approvals.comment", ("text", "salt"), "its approval"),
+    Personal(
+        "policy.decision",
+        ("facts", "verdict", "digest", "salt"),
+        "what the facts name, or the number of the customer or of a case in them",
+    ),
+    Personal("actions.action", ("payload", "digest", "maker", "result"), "what the payload names, or its decision or approval"),
+    Personal(
+        "actions.payee",
+        ("payee", "label"),
+        "the account, which the customer owns: the row is removed; the label alone where it is the payee",
+    ),
     Personal("actions.transfer", ("description",), "either account, which the customer owns"),
     Personal(
         "payments.payment",
@@ -59,7 +72,11 @@ PERSONAL = (
     Personal("payments.match", ("why",), "its statement line"),
     Personal("payments.explanation", ("why",), "its statement line, or its entry"),
     Personal("schedules.version", ("payload",), "what the payload names"),
-    Personal("db.claim", ("hash",), "the case, task, event, transfer, payment, schedule or customer that the key stands for"),
+    Personal(
+        "db.claim",
+        ("hash",),
+        "the case, task, event, transfer, payment, schedule, approval, action, decision or customer that the key stands for",
+    ),
 )
 """What erasure redacts, with the salts that it destroys. All other text of the rooms is in `KEPT`."""
 
@@ -68,6 +85,8 @@ _HASHES = "digests of facts that tell of nobody"
 _STAFF = "who did it: a principal, not a customer"
 
 KEPT: Mapping[str, str] = {
+    "actions.action": _CODES,
+    "actions.payee": _STAFF,
     "actions.transfer": _CODES,
     "approvals.approval": _STAFF,
     "approvals.comment": _STAFF,
@@ -90,8 +109,11 @@ KEPT: Mapping[str, str] = {
     "closing.day_step": "counts",
     "closing.holiday": _CODES,
     "closing.interest_rate": _CODES,
+    "customers.credential": _STAFF,
     "customers.disposition": _CODES,
     "customers.standing_order": _CODES,
+    "customers.standing_run": "days",
+    "customers.standing_term": _CODES,
     "db.claim": "keys that callers choose, which are to hold no personal data",
     "db.repeatable": "this program's own files",
     "db.revision": "this program's own files",
@@ -102,6 +124,7 @@ KEPT: Mapping[str, str] = {
     "identity.mandate_end": _STAFF,
     "identity.principal": _STAFF,
     "identity.session": "hashes of the cookies of staff",
+    "identity.usage": _STAFF,
     "ledger.account": "the account's name, which the bank gives",
     "ledger.account_change": _STAFF,
     "ledger.asset": _CODES,
@@ -120,7 +143,7 @@ KEPT: Mapping[str, str] = {
     "payments.statement": _HASHES,
     "payments.statement_line": "days",
     "policy.counter": "names of rules and of what they count: accounts, principals, numbers of counterparties' accounts",
-    "policy.decision": "what was decided, on which facts: the bank has to show it, and replay compares its bytes",
+    "policy.decision": "who did what, by which policy, and what came of it: principals, not customers",
     "policy.document": "rules of the bank",
     "policy.list": _CODES,
     "policy.list_entry": "names on lists such as those of sanctions, which the next import replaces",

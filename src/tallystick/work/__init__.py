@@ -43,7 +43,7 @@ from tallystick.work.model import (
     Task,
     Wait,
 )
-from tallystick.work.outside import Policy, held_by_others, lines_of_step, policy, prolong, steps_page, worker_name
+from tallystick.work.outside import Policy, agents_of, held_by_others, lines_of_step, policy, prolong, steps_page, worker_name
 from tallystick.work.people import answer, brakes, cancel, configure, limit, pause, put_back, questions, resume
 from tallystick.work.recorded import RECORDED, RECORDED_IDS
 from tallystick.work.service import (
@@ -91,6 +91,7 @@ __all__ = [
     "Task",
     "Wait",
     "Waiting",
+    "agents_of",
     "answer",
     "attempts",
     "beat",

@@ -24,6 +24,12 @@ class Policy:
     per_key: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    id: int
+    agent: str
+
+
 _queries = Queries(__package__, "outside.sql")
 _STRANGERS = _queries.bind("strangers", int)
 _PROLONG = _queries.bind("prolong", Fence)
@@ -31,6 +37,7 @@ _STEPS_PAGE = _queries.bind("steps_page", Step)
 _LINES_OF_STEP = _queries.bind("lines_of_step", Step)
 _WORKER_NAME = _queries.bind("worker_name", str)
 _POLICY = _queries.bind("policy", Policy)
+_AGENTS_OF = _queries.bind("agents_of", _Whose)
 
 
 async def held_by_others(tx: ReadTx, attempts: Sequence[Fence], worker: str) -> list[int]:
@@ -62,6 +69,11 @@ async def worker_name(tx: ReadTx, worker_id: int) -> str | None:
 async def policy(tx: ReadTx, agent: str, type: str) -> Policy | None:
     """How tasks of one type of an agent are tried; `None` where there was none yet."""
     return await tx.one(_POLICY, {"agent": agent, "type": type})
+
+
+async def agents_of(tx: ReadTx, task_ids: Sequence[int]) -> dict[int, str]:
+    """Whose each of the tasks is; those that do not exist are left out."""
+    return {found.id: found.agent for found in await tx.all(_AGENTS_OF, {"ids": list(task_ids)})}
 
 
 def _arrays(attempts: Sequence[Fence]) -> dict[str, list[int]]:

@@ -45,3 +45,10 @@ select q.agent, q.type, q.max_attempts::integer as max_attempts, q.max_crashes::
   from work.queue q
  where q.agent = %(agent)s::text
    and q.type = %(type)s::text
+
+-- agents_of --
+-- Whose tasks are; those that do not exist are left out.
+select t.id, q.agent
+  from work.task t
+  join work.queue q on q.id = t.queue
+ where t.id = any (%(ids)s::bigint[])

@@ -161,9 +161,8 @@ class DatabaseBackend:
         fence = _fence(attempt)
 
         async def carry_out(tx: Tx) -> None:
-            await agents.carry_out(
-                tx, principal=attempt.agent, worker=self._name, agent=attempt.agent, attempt=fence, completion=completion
-            )
+            by = await agents.authority(tx, attempt.agent)
+            await agents.carry_out(tx, by=by, worker=self._name, agent=attempt.agent, attempt=fence, completion=completion)
 
         async with self._ends(attempt), self._answered():
             try:

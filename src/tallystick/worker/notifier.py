@@ -16,10 +16,12 @@ from tallystick.kit import TallystickError, Unavailable, wait_for
 from tallystick.worker.posting import NotDelivered, post
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 8
+_AT_ONCE = 32
 _LEASE_S = 60
 _FIRST_RETRY_S = 5
 _LAST_RETRY_S = 3600
+_REST_S = 30
+_SILENT = frozenset({"timeout", "unreachable", "name_unknown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Notifier:
 
     That a delivery is meant is on record before it is made. What is not taken is tried again, later each time, twelve times in
     all within about three hours; then the task is dead, and people may put it back. A worker that is killed in between leaves
-    a notice that may come twice: its number is the same.
+    a notice that may come twice: its number is the same. Who does not answer is left alone for half a minute, so that many
+    notices to one who is silent do not keep the others waiting; those are put back and not counted.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Notifier:
         self._name = name
         self._settings = settings or approvals.WebhookSettings()
         self._poll_s = poll_s
+        self._rests_until: dict[int, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set. A lost database is waited for, and a defect is logged."""
@@ -78,22 +82,26 @@ class Notifier:
 
     async def round(self) -> bool:
         """Deliver a few notices, side by side; whether there were any."""
-        deliveries = await self._database.retrying(self._begin)
+        found, deliveries = await self._database.retrying(self._begin)
         await asyncio.gather(*(self._deliver(each) for each in deliveries))
-        return bool(deliveries)
+        return found
 
-    async def _begin(self, tx: Tx) -> list[_Delivery]:
+    async def _begin(self, tx: Tx) -> tuple[bool, list[_Delivery]]:
         claimed = await work.claim(
             tx, agents=[approvals.NOTIFIER], types=[approvals.NOTICE_TASK], worker=self._name, limit=_AT_ONCE, lease_s=_LEASE_S
         )
-        deliveries = []
+        deliveries, put_back = [], []
         for task in claimed:
             webhook, body = approvals.notice(task)
+            if time.monotonic() < self._rests_until.get(webhook, 0):
+                put_back.append(work.Failure(task.task_id, task.fence, "silent", "returned", _REST_S))
+                continue
             delivery = _Delivery(task, webhook, body, await approvals.sign(tx, webhook, body))
             if delivery.signed is not None:
                 await work.record_step(tx, task.task_id, task.fence, delivery.step("intent"))
             deliveries.append(delivery)
-        return deliveries
+        await work.fail(tx, put_back, self._name)
+        return bool(claimed), deliveries
 
     async def _deliver(self, delivery: _Delivery) -> None:
         if delivery.signed is None:
@@ -102,9 +110,12 @@ class Notifier:
         began = time.monotonic()
         try:
             status = await post(delivery.signed, delivery.body, self._settings)
-        except NotDelivered as failure:
-            step = delivery.step("failed", error=failure.code, took_ms=_since(began))
-            await self._again(delivery, step, failure.code)
+        except Exception as failure:  # noqa: BLE001 - one that cannot be delivered keeps no other from it
+            code = failure.code if isinstance(failure, NotDelivered) else f"notifier_raised: {type(failure).__name__}"
+            if code in _SILENT:
+                self._rests_until[delivery.webhook] = time.monotonic() + _REST_S
+            step = delivery.step("failed", error=code, took_ms=_since(began))
+            await self._again(delivery, step, code)
         else:
             step = delivery.step("done", status=status, took_ms=_since(began))
             await self._end(delivery, {"delivered": True, "status": status}, step)

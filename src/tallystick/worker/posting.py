@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
+import os
 import socket
 import ssl
+import time
 from urllib.parse import urlsplit
 
 import httpx
 
 from tallystick import approvals
 
+_KEPT_S = 60
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
 
@@ -27,8 +31,8 @@ class NotDelivered(Exception):
 async def post(signed: approvals.Signed, body: bytes, settings: approvals.WebhookSettings) -> int:
     """Post a notice, and return the status of the answer, which is one of success; of the answer nothing else is read.
 
-    Raises `NotDelivered`: `name_unknown`, `address_not_allowed`, `unreachable`, `tls_failed`, `redirected`, `http_STATUS`,
-    `timeout` where all of it takes longer than the setting says.
+    Raises `NotDelivered`: `url_malformed`, `name_unknown`, `address_not_allowed`, `unreachable`, `tls_failed`, `redirected`,
+    `http_STATUS`, and `timeout` where all of it takes longer than the setting says.
     """
     try:
         async with asyncio.timeout(settings.timeout_s):
@@ -37,6 +41,8 @@ async def post(signed: approvals.Signed, body: bytes, settings: approvals.Webhoo
         raise NotDelivered("timeout") from None
     except httpx.ConnectError as error:
         raise NotDelivered("tls_failed" if _is_tls(error) else "unreachable") from None
+    except httpx.InvalidURL:
+        raise NotDelivered("url_malformed") from None
     except (httpx.HTTPError, OSError):
         raise NotDelivered("unreachable") from None
 
@@ -56,8 +62,7 @@ async def _post(signed: approvals.Signed, body: bytes, settings: approvals.Webho
     request = httpx.Request(
         "POST", url.copy_with(host=address, port=port), headers=headers, content=body, extensions={"sni_hostname": name}
     )
-    # The authorities are those of the system, so that a bank's own one may be among them.
-    trusted = ssl.create_default_context()
+    trusted = _authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), int(time.monotonic() // _KEPT_S))
     async with httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=settings.timeout_s, verify=trusted) as client:
         response = await client.send(request, stream=True)
         await response.aclose()
@@ -66,6 +71,15 @@ async def _post(signed: approvals.Signed, body: bytes, settings: approvals.Webho
     if response.status_code not in _SUCCESS:
         raise NotDelivered(f"http_{response.status_code}")
     return response.status_code
+
+
+@functools.lru_cache(maxsize=1)
+def _authorities(file: str | None, folder: str | None, _: int) -> ssl.SSLContext:
+    """Whom certificates are trusted by: the authorities of the system, so that a bank's own one may be among them.
+
+    Reading them takes longer than a delivery, so they are kept for a minute.
+    """
+    return ssl.create_default_context(cafile=file, capath=folder)
 
 
 async def _address(name: str, port: int, settings: approvals.WebhookSettings) -> str:

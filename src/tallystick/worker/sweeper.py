@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tallystick import approvals, ledger, schedules, work
+from tallystick import actions, approvals, ledger, schedules, work
 from tallystick.db import Bell, Database, Tx
 from tallystick.kit import Unavailable, end, wait_for
 
@@ -105,7 +105,7 @@ class Sweeper:
         return False
 
     async def _expire_approvals(self) -> bool:
-        while len(await self._asked(approvals.expire_due)) >= approvals.MAX_AT_ONCE:
+        while await self._asked(actions.expire_due) >= approvals.MAX_AT_ONCE:
             pass
         return False
 

@@ -118,10 +118,12 @@ $$;
 
 -- audit.append: write one event, for functions of other rooms; its id.
 drop function if exists audit.append(text, text, text, bigint, jsonb);
+drop function if exists audit.append(text, text, text, bigint, text, bigint, text, bigint[], bytea, text, text);
 create or replace function audit.append(
     p_principal text, p_verb text, p_kind text, p_subject bigint, p_detail text, p_task bigint default null,
     p_items_kind text default null, p_refs bigint[] default null, p_items bytea default null,
-    p_step text default null, p_request text default null
+    p_step text default null, p_request text default null, p_decision bigint default null, p_approval bigint default null,
+    p_for text default null
 ) returns bigint
 language plpgsql
 security definer
@@ -132,10 +134,12 @@ declare
     v_at constant timestamptz := clock_timestamp();
 begin
     insert into audit.event
-           (id, at, principal, verb, subject_kind, subject_id, task_id, step, request_id, items_kind, refs, items, leaf)
-    values (v_id, v_at, p_principal, p_verb, p_kind, p_subject, p_task, p_step, p_request, p_items_kind, p_refs, p_items,
-            audit.leaf_text(v_id, v_at, p_principal, null, p_verb, p_kind, p_subject, p_task, p_step, null, null, p_request, null, p_detail,
-                            p_items_kind, p_refs, p_items, null, null));
+           (id, at, principal, on_behalf_of, verb, subject_kind, subject_id, task_id, step, decision_id, approval_id, request_id,
+            items_kind, refs, items, leaf)
+    values (v_id, v_at, p_principal, p_for, p_verb, p_kind, p_subject, p_task, p_step, p_decision, p_approval, p_request, p_items_kind,
+            p_refs, p_items,
+            audit.leaf_text(v_id, v_at, p_principal, p_for, p_verb, p_kind, p_subject, p_task, p_step, p_decision, p_approval, p_request,
+                            null, p_detail, p_items_kind, p_refs, p_items, null, null));
     insert into audit.pending (event_id) values (v_id);
     return v_id;
 end

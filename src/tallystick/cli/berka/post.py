@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from tallystick import ledger
+from tallystick import actions, ledger
 from tallystick.cli.berka import store
 from tallystick.cli.berka.codes import CODES, ROUNDING_ACCOUNT
 from tallystick.cli.berka.model import Ordered, Row, midnight
 from tallystick.cli.berka.plan import Plan, meta_of
 from tallystick.cli.berka.progress import Watcher
 from tallystick.db import Database, ReadTx, Tx
+from tallystick.identity import house
 from tallystick.kit import Conflict
 
 BATCH = 1_000
@@ -50,6 +51,7 @@ async def post(database: Database, plan: Plan, accounts: Accounts, watcher: Watc
         journals = [journal(ordered, accounts) for ordered in rows]
 
         async def work(tx: Tx, journals: Sequence[ledger.Journal] = journals) -> int:
+            actions.passed(await actions.enter(tx, house(store.ACTOR), actions.ImportBooks("berka")))
             return _new(await ledger.post(tx, journals), journals)
 
         posted += await database.retrying(work)

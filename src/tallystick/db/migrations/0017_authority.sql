@@ -123,3 +123,13 @@ create table identity.session (
     constraint scopes_are_known check (scopes <@ array['agent', 'operator', 'approver', 'auditor', 'admin'])
 );
 create index session_by_principal on identity.session (principal_id, id);
+
+-- How many requests principals made on a day, UTC, where there are quotas.
+create table identity.usage (
+    day        date    not null,
+    principal  text    not null,
+    requests   bigint  not null,
+    primary key (day, principal),
+    constraint principal_is_bounded check (length(principal) between 1 and 100),
+    constraint requests_are_counted check (requests > 0)
+) with (fillfactor = 50);

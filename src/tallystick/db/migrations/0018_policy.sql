@@ -58,6 +58,7 @@ comment on column policy.decision.policy is 'The digest of the policy.';
 -- A decision whose effect was carried out; no decision has two.
 create table policy.consumption (
     decision_id  bigint       primary key,
+    xid          xid8         not null default pg_current_xact_id(),
     at           timestamptz  not null default clock_timestamp()
 );
 

@@ -13,6 +13,7 @@ from tallystick import work
 from tallystick.db import Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
+from tallystick.http.reach import tasks_of
 from tallystick.http.reserved import check_not_reserved
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import IdempotencyKey, Lenient, Name, PathNumber
@@ -107,6 +108,7 @@ async def list_tasks(
     limit: Annotated[int, Query(ge=1, le=200)] = 10,
 ) -> Response:
     """Tasks: queued ones oldest first, as they are claimed; others newest first."""
+    agent_name = tasks_of(call.principal, agent_name)
     async with call.database.read() as tx:
         if status == "queued":
             tasks = await work.pending(tx, agent=agent_name, type=task_type, limit=limit)

@@ -9,10 +9,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from tallystick import cases
+from tallystick import agents, cases
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
+from tallystick.http.gate import perform
 from tallystick.http.idempotency import once
+from tallystick.http.reach import customers_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import MAX_ID, IdempotencyKey, Lenient, Name, PathNumber
 
@@ -99,15 +101,18 @@ async def list_pending_events(
 ) -> Response:
     """Queued events, oldest first."""
     async with call.database.read() as tx:
-        events = await cases.pending_events(tx, limit, after)
+        events = await cases.pending_events(tx, limit, after, among=await customers_of(tx, call.principal))
     return Json([_pending(event) for event in events])
 
 
 @router.patch("/events/{event_id}/status", response_model=Moved)
 async def update_event_status(event_id: PathNumber, status: EventStatus, call: CurrentCall) -> Response:
     """Move an event forward; a step back is a conflict."""
-    async with call.database.write() as tx:
-        case = await cases.set_status(tx, call.principal.name, event_id, status)
+
+    async def work(tx: Tx) -> cases.Case:
+        return await cases.set_status(tx, call.principal.name, event_id, status)
+
+    case: cases.Case = await perform(call, agents.MoveCase(str(event_id), status), work)
     return Json({"id": case.id, "status": case.status, "customer_id": case.customer})
 
 

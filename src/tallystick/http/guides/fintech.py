@@ -14,6 +14,7 @@ from tallystick import memory
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
+from tallystick.http.reach import events_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import IdempotencyKey, Lenient, Name
 
@@ -78,7 +79,7 @@ async def create_agent_event(body: AgentEvent, call: CurrentCall, idempotency_ke
 async def list_agent_events(agent_name: str, call: CurrentCall) -> Response:
     """The twenty newest facts of an agent, newest first."""
     async with call.database.read() as tx:
-        events = await memory.recent(tx, agent_name, limit=_NEWEST)
+        events = await memory.recent(tx, events_of(call.principal, agent_name) or "", limit=_NEWEST)
     return Json([_answer(event) for event in events])
 
 

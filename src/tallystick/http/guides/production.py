@@ -96,7 +96,10 @@ async def process_request(request_id: PathNumber, call: CurrentCall, idempotency
         await _read(tx, request_id)
         return (await agents.process_case(tx, call.principal.name, request_id)).id
 
-    case = await once(call, idempotency_key, kind="case_process", request=request_id, create=create, read=_read)
+    payload = agents.DecideCase(str(request_id))
+    case = await once(
+        call, idempotency_key, kind="case_process", request=request_id, create=create, read=_read, payload=payload
+    )
     return Json({"request_id": case.id, "result": case.result})
 
 

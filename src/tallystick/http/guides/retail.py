@@ -134,7 +134,7 @@ async def list_transactions(account_id: str, call: CurrentCall, limit: Limit = 5
 
 async def _queue(call: Call, body: TransferRequest, key: str | None) -> actions.Transfer:
     new = actions.NewTransfer(body.from_account, body.to_account, body.amount, None, "queued", None, key)
-    return await call.services.transfers.submit(call.principal.name, new.key, new)
+    return await call.services.transfers.submit(call.principal, new.key, new)
 
 
 def _number(transfer: actions.Transfer) -> Decimal:

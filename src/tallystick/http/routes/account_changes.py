@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import ledger
+from tallystick import actions, ledger
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
+from tallystick.http.gate import perform
 from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.services import Call, CurrentCall
@@ -76,9 +77,10 @@ async def close(account_id: PathName, call: CurrentCall, idempotency_key: Idempo
 @router.put("/v1/accounts/{account_id}/limit", response_model=ChangeAnswer)
 async def set_limit(account_id: PathName, body: LimitBody, call: CurrentCall) -> Response:
     """Set how far an account may be overdrawn. A cut below what it owes takes nothing back; it gives no more until it may."""
-    async with call.database.write() as tx:
+    limit = None if body.overdraft_limit is None else str(body.overdraft_limit)
+    change: ledger.AccountChange = await perform(call, actions.ChangeLimit(account_id, limit))
+    async with call.database.read() as tx:
         account = await ledger.account(tx, account_id)
-        change = await ledger.change_limit(tx, account_id, body.overdraft_limit, actor=call.principal.name)
     return Json(_answer(change, account.unit))
 
 
@@ -102,7 +104,9 @@ async def _become(call: Call, name: str, status: ledger.AccountStatus, key: str 
         (change,) = await ledger.account_changes(tx, account.id, before=n + 1, limit=1)
         return _answer(change, account.unit)
 
-    return Json(await once(call, key, kind="account change", request=[name, status], create=create, read=read))
+    payload = actions.ChangeStatus(name, status)
+    request = [name, status]
+    return Json(await once(call, key, kind="account change", request=request, create=create, read=read, payload=payload))
 
 
 def _answer(change: ledger.AccountChange, unit: Asset) -> dict[str, Any]:

@@ -10,15 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import customers, ledger
+from tallystick import actions, customers, ledger
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.reach import accounts_of
 from tallystick.http.routes.account_changes import limit_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import Currency, IdempotencyKey, Name, PathName, Strict
-from tallystick.kit import Conflict, format_minor
+from tallystick.kit import format_minor
 
 router = APIRouter(route_class=ExactRoute, tags=["accounts"])
 _KIND = "accounts"
@@ -110,18 +111,10 @@ class EntryPage(BaseModel):
 async def open_account(body: AccountBody, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
     """Open an account."""
 
+    payload = actions.OpenAccount(body.id, body.currency, body.kind, body.customer_id)
+
     async def create(tx: Tx) -> int:
-        await ledger.asset(tx, body.currency)
-        owner = await customers.get(tx, body.customer_id) if body.customer_id is not None else None
-        floor = 0 if body.kind == "customer" else None
-        (opened,) = await ledger.open_accounts(
-            tx, [ledger.AccountSpec(body.id, body.currency, body.kind, floor)], actor=call.principal.name
-        )
-        if not opened.opened:
-            raise Conflict("account_exists", f"there is an account {body.id} already")
-        if owner is not None:
-            await customers.add_dispositions(tx, [customers.Disposition(owner.id, opened.id, "owner")], by=call.principal.name)
-        return opened.id
+        return await actions.open_account(tx, call.principal, payload)
 
     async def read(tx: ReadTx, account_id: int) -> list[dict[str, Any]]:
         (first,) = await ledger.account_changes(tx, account_id, before=2, limit=1)
@@ -129,7 +122,7 @@ async def open_account(body: AccountBody, call: CurrentCall, idempotency_key: Id
         return await _answers(tx, [account.as_opened(first.floor)])
 
     request = body.model_dump()
-    (answer,) = await once(call, idempotency_key, kind="account", request=request, create=create, read=read)
+    (answer,) = await once(call, idempotency_key, kind="account", request=request, create=create, read=read, payload=payload)
     return Json(answer, 201)
 
 
@@ -147,6 +140,9 @@ async def list_accounts(
         ids = None
         if customer_id is not None:
             ids = await customers.accounts_of(tx, (await customers.get(tx, customer_id)).id)
+        among = await accounts_of(tx, call.principal)
+        if among is not None:
+            ids = among if ids is None else sorted(set(ids) & set(among))
         rows = await ledger.accounts(tx, after=after, limit=limit + 1, kind=kind, ids=ids)
         answers = {row.id: answer for row, answer in zip(rows, await _answers(tx, rows), strict=True)}
     return page(rows, limit, _KIND, item=lambda row: answers[row.id], bound=lambda row: row.id)

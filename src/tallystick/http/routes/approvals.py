@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import approvals
+from tallystick import actions, approvals
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -18,8 +18,8 @@ from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.services import Call, CurrentCall
 from tallystick.http.shapes import IdempotencyKey, Name, PathId, Strict
 from tallystick.http.voting import vote
-from tallystick.identity import Principal
-from tallystick.kit import Forbidden, TallystickError
+from tallystick.identity import Principal, sees_all
+from tallystick.kit import Forbidden, NotFound, TallystickError
 
 router = APIRouter(route_class=ExactRoute, tags=["approvals"])
 _KIND = "approvals"
@@ -286,7 +286,7 @@ async def withdraw_approval(approval_id: PathId, call: CurrentCall, idempotency_
 
     async def create(tx: Tx) -> int:
         await _seen(tx, approval_id, call.principal)
-        return (await approvals.withdraw(tx, approval_id, call.principal)).id
+        return (await actions.withdraw(tx, approval_id, call.principal)).id
 
     return Json(await once(call, idempotency_key, kind="approval withdraw", request=[approval_id], create=create, read=_detail))
 
@@ -298,6 +298,7 @@ async def review_approval(
     """Say whether it was right to break the glass, as a person who had no part in it."""
 
     async def create(tx: Tx) -> int:
+        await _seen(tx, approval_id, call.principal)
         await approvals.close_review(tx, approval_id, call.principal, body.verdict, body.note)
         return approval_id
 
@@ -312,14 +313,21 @@ async def _say(
     approval_id: int = request[0]
 
     async def create(tx: Tx) -> int | TallystickError:
+        if call.principal.kind == "agent":
+            await _known_to_agents(tx, approval_id)
+        elif not sees_all(call.principal):
+            await _seen(tx, approval_id, call.principal)
         became = await vote(tx, approval_id, call.principal, said, digest=bytes.fromhex(digest), reason=reason)
         return became if isinstance(became, TallystickError) else became.id
 
-    return Json(await once(call, key, kind=kind, request=request, create=create, read=_detail))
+    answer = await once(call, key, kind=kind, request=request, create=create, read=_detail)
+    # A task that waited for this is queued again.
+    call.services.bell.ring()
+    return Json(answer)
 
 
 def _sees_all(principal: Principal) -> bool:
-    return bool(principal.roles & _SEE_ALL)
+    return bool(principal.roles & _SEE_ALL) and sees_all(principal)
 
 
 async def _seen(tx: ReadTx, approval_id: int, principal: Principal) -> approvals.Approval:
@@ -328,6 +336,14 @@ async def _seen(tx: ReadTx, approval_id: int, principal: Principal) -> approvals
     if not _sees_all(principal) and principal.name != approval.maker and principal.name not in approval.excluded:
         raise approvals.refused("unknown_approval")
     return approval
+
+
+async def _known_to_agents(tx: ReadTx, approval_id: int) -> None:
+    """An agent that votes is told the same of a question that is not there."""
+    try:
+        await approvals.get(tx, approval_id)
+    except NotFound:
+        raise approvals.refused("agents_never_vote") from None
 
 
 async def _detail(tx: ReadTx, approval_id: int) -> dict[str, Any]:

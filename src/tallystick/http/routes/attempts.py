@@ -399,8 +399,8 @@ async def _end(tx: Tx, call: Call, ends: Sequence[work.Finish | work.Failure], o
 
 async def _carry_out(tx: Tx, call: Call, attempt: work.Fence, completion: sdk.Completion) -> None:
     agent = (await work.get(tx, attempt.task_id)).agent
-    name = call.principal.name
-    await agents.carry_out(tx, principal=name, worker=name, agent=agent, attempt=attempt, completion=completion)
+    by = call.principal
+    await agents.carry_out(tx, by=by, worker=by.name, agent=agent, attempt=attempt, completion=completion)
 
 
 async def _check_same_end(tx: ReadTx, attempt: work.Fence, body: FinishBody) -> None:

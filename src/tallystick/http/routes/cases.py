@@ -13,8 +13,10 @@ from starlette.responses import Response
 from tallystick import agents, cases
 from tallystick.db import Tx
 from tallystick.http.exact import ExactRoute, Json
+from tallystick.http.gate import perform
 from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.reach import customers_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import IdempotencyKey, Name, PathId, Strict
 from tallystick.kit import Conflict
@@ -112,7 +114,8 @@ async def list_cases(
     """Cases, newest first."""
     before = bound_of(cursor, _KIND)
     async with call.database.read() as tx:
-        rows = await cases.page(tx, customer=customer_id, door=door, status=status, before=before, limit=limit + 1)
+        among = await customers_of(tx, call.principal)
+        rows = await cases.page(tx, customer=customer_id, among=among, door=door, status=status, before=before, limit=limit + 1)
     return page(rows, limit, _KIND, item=_answer, bound=lambda row: row.id)
 
 
@@ -126,10 +129,13 @@ async def get_case(case_id: PathId, call: CurrentCall) -> Response:
 @router.patch("/v1/cases/{case_id}/status", response_model=CaseAnswer)
 async def set_status(case_id: PathId, body: StatusBody, call: CurrentCall) -> Response:
     """Move an event forward; a step back is a conflict."""
-    async with call.database.write() as tx:
+
+    async def work(tx: Tx) -> cases.Case:
         if (await cases.get(tx, case_id)).door == "request":
             raise Conflict("impossible_transition", "a request moves by being processed")
-        return Json(_answer(await cases.set_status(tx, call.principal.name, case_id, body.status)))
+        return await cases.set_status(tx, call.principal.name, case_id, body.status)
+
+    return Json(_answer(await perform(call, agents.MoveCase(str(case_id), body.status), work)))
 
 
 @router.post("/v1/cases/{case_id}/process", response_model=CaseAnswer)
@@ -141,7 +147,10 @@ async def process_case(case_id: PathId, call: CurrentCall, idempotency_key: Idem
             raise Conflict("impossible_transition", "an event moves by its status")
         return (await agents.process_case(tx, call.principal.name, case_id)).id
 
-    case = await once(call, idempotency_key, kind="case_process", request=case_id, create=create, read=cases.get)
+    payload = agents.DecideCase(str(case_id))
+    case = await once(
+        call, idempotency_key, kind="case_process", request=case_id, create=create, read=cases.get, payload=payload
+    )
     return Json(_answer(case))
 
 

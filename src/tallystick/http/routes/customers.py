@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import customers
+from tallystick import actions, customers
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -75,7 +75,9 @@ async def add_customer(body: CustomerBody, call: CurrentCall, idempotency_key: I
         return await customers.get(tx, body.id)
 
     request = body.model_dump(mode="json")
-    return Json(_answer(await once(call, idempotency_key, kind="customer", request=request, create=create, read=read)), 201)
+    payload = actions.SetUp("customer", body.id)
+    made = await once(call, idempotency_key, kind="customer", request=request, create=create, read=read, payload=payload)
+    return Json(_answer(made), 201)
 
 
 @router.get("/v1/customers", response_model=CustomerPage)
@@ -83,7 +85,8 @@ async def list_customers(call: CurrentCall, limit: Limit = 50, cursor: Cursor = 
     """Customers, in the order they were added."""
     after = bound_of(cursor, _KIND) or 0
     async with call.database.read() as tx:
-        rows = await customers.page(tx, after=after, limit=limit + 1)
+        ids = None if call.principal.customers is None else sorted(call.principal.customers)
+        rows = await customers.page(tx, after=after, limit=limit + 1, ids=ids)
     return page(rows, limit, _KIND, item=_answer, bound=lambda row: row.id)
 
 

@@ -15,6 +15,7 @@ from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.reach import events_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import IdempotencyKey, Name, Strict
 
@@ -80,7 +81,8 @@ async def list_events(
     """Events, newest first."""
     before = bound_of(cursor, _KIND)
     async with call.database.read() as tx:
-        rows = await memory.page(tx, agent=agent, before=before, limit=limit + 1)
+        whose = events_of(call.principal, agent)
+        rows = await memory.page(tx, agent=whose, before=before, limit=limit + 1)
     return page(rows, limit, _KIND, item=_answer, bound=lambda row: row.id)
 
 

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import ledger
+from tallystick import actions, ledger
 from tallystick.db import Tx, key_reused
 from tallystick.http.bodies import CaptureBody, HoldsBody, OneHoldBody, ReleaseBody
 from tallystick.http.exact import BulkRoute, ExactRoute, Json
+from tallystick.http.gate import perform
 from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.reach import accounts_of
 from tallystick.http.routes.postings import PostedAnswer, all_read, answer_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import MoneyAnswer, Name, PathId, RequiredKey, money
@@ -148,7 +150,8 @@ async def place_hold(body: OneHoldBody, call: CurrentCall, idempotency_key: Requ
         (placed,) = await ledger.place_on_record(tx, holds, dry_run=body.dry_run)
         return placed
 
-    return Json(_placed(await call.database.retrying(place), body.dry_run), 201)
+    payload = actions.PlaceHolds((actions.HoldPayload.of(named),))
+    return Json(_placed(await perform(call, payload, place, key=idempotency_key, dry_run=body.dry_run), body.dry_run), 201)
 
 
 @bulk.post("/v1/holds/batch", status_code=201, response_model=PlacedBatch)
@@ -164,7 +167,8 @@ async def place_holds(body: HoldsBody, call: CurrentCall, idempotency_key: Requi
 
         return await ledger.once_per_batch(tx, holds, carry_out, key=idempotency_key, mode=body.mode, dry_run=body.dry_run)
 
-    answers = await call.database.retrying(place)
+    payload = actions.PlaceHolds(tuple(actions.HoldPayload.of(one) for one in named), body.mode)
+    answers = await perform(call, payload, place, key=idempotency_key, dry_run=body.dry_run)
     return Json({"results": [_placed(answer, body.dry_run) for answer in answers]}, 201)
 
 
@@ -187,7 +191,18 @@ async def capture_hold(hold_id: PathId, body: CaptureBody, call: CurrentCall, id
         journal = await ledger.read_capture(tx, call.principal.name, named)
         return await ledger.capture_on_record(tx, journal, dry_run=body.dry_run)
 
-    return Json(answer_of(await call.database.retrying(capture), body.dry_run), 201)
+    payload = actions.CaptureHold(
+        str(hold_id),
+        named.to_account,
+        str(named.amount),
+        named.currency,
+        named.final,
+        named.kind,
+        named.effective_at,
+        named.on_behalf_of,
+        dict(named.meta) or None,
+    )
+    return Json(answer_of(await perform(call, payload, capture, key=idempotency_key, dry_run=body.dry_run), body.dry_run), 201)
 
 
 @router.post("/v1/holds/{hold_id}/release", response_model=ReleasedAnswer)
@@ -200,7 +215,8 @@ async def release_hold(hold_id: PathId, body: ReleaseBody, call: CurrentCall, id
             tx, ledger.Release(hold_id, call.principal.name, idempotency_key), dry_run=body.dry_run
         )
 
-    released = await call.database.retrying(release)
+    payload = actions.ReleaseHold(str(hold_id))
+    released = await perform(call, payload, release, key=idempotency_key, dry_run=body.dry_run)
     _check_key(released.refusal)
     return Json(
         {
@@ -224,7 +240,8 @@ async def list_holds(
     before = bound_of(cursor, _KIND)
     async with call.database.read() as tx:
         of = None if account_id is None else (await ledger.account(tx, account_id)).id
-        rows = await ledger.holds(tx, account_id=of, open_only=open, before=before, limit=limit + 1)
+        among = await accounts_of(tx, call.principal)
+        rows = await ledger.holds(tx, account_id=of, among=among, open_only=open, before=before, limit=limit + 1)
     return page(rows, limit, _KIND, item=_hold, bound=lambda row: row.id)
 
 

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import ledger
+from tallystick import identity, ledger
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.paging import Cursor, Limit, bound_of, page
-from tallystick.http.services import CurrentCall
+from tallystick.http.reach import accounts_of
+from tallystick.http.services import Call, CurrentCall
 from tallystick.http.shapes import Instant, Label, Name, PathId
 from tallystick.kit import Asset, Invalid, format_minor
 
@@ -111,8 +112,11 @@ async def list_journals(
     place = bound_of(cursor, list_kind)
     async with call.database.snapshot() as tx:
         account = None if account_id is None else (await ledger.account(tx, account_id)).id
-        rows = await ledger.journals(tx, account_id=account, kind=kind, start=start, end=end, place=place, limit=limit + 1)
-        legs = await ledger.legs(tx, [row.id for row in rows], most=_SHOWN + 1)
+        among = await accounts_of(tx, call.principal)
+        rows = await ledger.journals(
+            tx, account_id=account, among=among, kind=kind, start=start, end=end, place=place, limit=limit + 1
+        )
+        legs = _seen(call, await ledger.legs(tx, [row.id for row in rows], most=_SHOWN + 1))
         reversals = await ledger.reversals(tx, [row.id for row in rows], most=_REVERSALS)
     return page(rows, limit, list_kind, item=lambda row: _answer(row, legs, _SHOWN, reversals), bound=lambda row: row.place)
 
@@ -122,9 +126,14 @@ async def get_journal(journal_id: PathId, call: CurrentCall) -> Response:
     """One journal with its entries."""
     async with call.database.snapshot() as tx:
         found = await ledger.journal(tx, journal_id)
-        legs = await ledger.legs(tx, [found.id])
+        legs = _seen(call, await ledger.legs(tx, [found.id]))
         reversals = await ledger.reversals(tx, [found.id], most=_REVERSALS)
     return Json(_answer(found, legs, len(legs), reversals))
+
+
+def _seen(call: Call, legs: list[ledger.Leg]) -> list[ledger.Leg]:
+    """The entries in accounts that the caller sees: an entry tells what its account holds."""
+    return [leg for leg in legs if identity.may_touch(call.principal, leg.account)]
 
 
 def _answer(

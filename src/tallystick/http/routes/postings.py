@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import ledger
+from tallystick import actions, ledger
 from tallystick.db import Tx, key_reused
 from tallystick.http.bodies import JournalsBody, OneJournalBody, ReversalBody
 from tallystick.http.exact import BulkRoute, ExactRoute, Json
+from tallystick.http.gate import perform, settled
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import PathId, RequiredKey
 from tallystick.kit import TallystickError
@@ -54,14 +55,15 @@ async def post_journal(body: OneJournalBody, call: CurrentCall, idempotency_key:
     """Post a journal. A refusal of the books is an answer, remembered under the key."""
     named = body.named(idempotency_key)
     if not body.dry_run:
-        return Json(answer_of(await call.services.journals.submit(call.principal.name, idempotency_key, named), False), 201)
+        return Json(answer_of(settled(await call.services.journals.submit(call.principal, idempotency_key, named)), False), 201)
 
     async def rehearse(tx: Tx) -> ledger.Posted:
         journals = all_read(await ledger.read_journals(tx, call.principal.name, [named]))
         (posted,) = await ledger.post_on_record(tx, journals, dry_run=True)
         return posted
 
-    return Json(answer_of(await call.database.retrying(rehearse), True), 201)
+    payload = actions.PostJournals((actions.JournalPayload.of(named),))
+    return Json(answer_of(await perform(call, payload, rehearse, key=idempotency_key, dry_run=True), True), 201)
 
 
 @bulk.post("/v1/journals/batch", status_code=201, response_model=PostedBatch)
@@ -77,7 +79,8 @@ async def post_journals(body: JournalsBody, call: CurrentCall, idempotency_key: 
 
         return await ledger.once_per_batch(tx, journals, carry_out, key=idempotency_key, mode=body.mode, dry_run=body.dry_run)
 
-    answers = await call.database.retrying(post)
+    payload = actions.PostJournals(tuple(actions.JournalPayload.of(one.named(None)) for one in body.journals), body.mode)
+    answers = await perform(call, payload, post, key=idempotency_key, dry_run=body.dry_run)
     return Json({"results": [answer_of(answer, body.dry_run) for answer in answers]}, 201)
 
 
@@ -98,7 +101,16 @@ async def reverse_journal(journal_id: PathId, body: ReversalBody, call: CurrentC
         reversal = await ledger.read_reversal(tx, call.principal.name, named)
         return await ledger.reverse_on_record(tx, reversal, dry_run=body.dry_run)
 
-    return Json(answer_of(await call.database.retrying(reverse), body.dry_run), 201)
+    payload = actions.ReverseJournal(
+        str(journal_id),
+        None if named.amount is None else str(named.amount),
+        named.currency,
+        None if named.entries is None else tuple(actions.EntryPayload(name, str(amount)) for name, amount in named.entries),
+        named.effective_at,
+        named.on_behalf_of,
+        dict(named.meta) or None,
+    )
+    return Json(answer_of(await perform(call, payload, reverse, key=idempotency_key, dry_run=body.dry_run), body.dry_run), 201)
 
 
 def all_read(read: Sequence[Thing | TallystickError]) -> list[Thing]:

@@ -13,9 +13,10 @@ from pydantic.config import JsonDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick import ledger, payments
+from tallystick import actions, ledger, payments
 from tallystick.db import Tx
 from tallystick.http.exact import ExactRoute, Json
+from tallystick.http.gate import perform
 from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.problems import REQUEST_ID, problem
@@ -236,7 +237,7 @@ async def import_statement(
             key=idempotency_key,
         )
 
-    imported = await call.database.retrying(work)
+    imported = await perform(call, actions.ImportStatement(nostro.name, settle), work, key=idempotency_key)
     items = [payments.reconciliation_json(reconciliation) for reconciliation in imported.reconciliations]
     return Json({"items": items, "settled": imported.settled, "not_settled": imported.not_settled}, 201)
 

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tallystick import audit, timeline, tlog
+from tallystick import audit, identity, timeline, tlog
+from tallystick.http import access, guards
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.paging import Cursor, Limit, bound_of, bounds_of, cursor_of, page
 from tallystick.http.record_files import csv_chunks, jsonl_chunks
@@ -389,7 +390,10 @@ async def _tile(request: Request) -> Response:
     tile = tlog.Tile.parse(f"tile/{request.path_params['path']}")
     if tile is not None and tile.level is None:
         # Leaves say who did what, so they are for those who may ask for events.
-        await services.gatekeeper.principal(request.headers.get("authorization"))
+        principal = await services.gatekeeper.principal(request.scope)
+        access.LEAVES.check_role(principal)
+        if not identity.sees_all(principal):
+            raise guards.reach_missing()
     if tile is None:
         raise NotFound("unknown_tile", "this is no path of a tile")
     async with services.database.snapshot() as tx:

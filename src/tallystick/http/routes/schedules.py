@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import schedules
+from tallystick import actions, schedules
 from tallystick.db import Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -160,14 +160,22 @@ class SchedulePage(BaseModel):
 @router.post("/v1/schedules", status_code=201, response_model=ScheduleAnswer)
 async def create_schedule(body: ScheduleBody, call: CurrentCall, idempotency_key: IdempotencyKey = None) -> Response:
     """Create a schedule, which fires from now on."""
-    check_not_reserved(body.agent)
+    check_not_reserved(body.agent, scheduled=True)
     plan = body.plan()
 
     async def create(tx: Tx) -> int:
         return (await schedules.create(tx, call.principal.name, body.name, plan)).id
 
     request = [body.name, digest(dataclasses.asdict(plan)).hex()]
-    made = await once(call, idempotency_key, kind="schedule", request=request, create=create, read=schedules.as_created)
+    made = await once(
+        call,
+        idempotency_key,
+        kind="schedule",
+        request=request,
+        create=create,
+        read=schedules.as_created,
+        payload=actions.SetUp("schedule", body.name),
+    )
     return Json(_answer(made), 201)
 
 
@@ -201,7 +209,7 @@ async def get_schedule(name: PathName, call: CurrentCall) -> Response:
 async def change_schedule(name: PathName, body: ScheduleChange, call: CurrentCall) -> Response:
     """Let a schedule say something else from now on. Its tasks are then enqueued in the name of who changed it."""
     if body.agent is not None:
-        check_not_reserved(body.agent)
+        check_not_reserved(body.agent, scheduled=True)
     async with call.database.write() as tx:
         plan = body.of((await schedules.lock(tx, name)).plan)
         return Json(_answer(await schedules.change(tx, call.principal.name, name, plan)))

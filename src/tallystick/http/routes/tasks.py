@@ -15,6 +15,7 @@ from tallystick.db import Tx
 from tallystick.http.exact import BulkRoute, ExactRoute, Json
 from tallystick.http.idempotency import many_once, once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.reach import tasks_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import IdempotencyKey, Name, PathId, Strict
 from tallystick.http.task_shapes import Status, TaskAnswer, TaskBody, answer
@@ -121,6 +122,7 @@ async def list_tasks(
     """Tasks, newest first; with `status=queued` oldest first."""
     kind = _OLDEST_FIRST if status == "queued" else _NEWEST_FIRST
     bound = bound_of(cursor, kind)
+    agent = tasks_of(call.principal, agent)
     async with call.database.read() as tx:
         if status == "queued":
             rows = await work.pending(tx, agent=agent, type=type_, after=bound or 0, limit=limit + 1)

@@ -13,7 +13,9 @@ from starlette.responses import Response
 from tallystick import actions
 from tallystick.http.direct import DirectRoute
 from tallystick.http.exact import ExactRoute, Json
+from tallystick.http.gate import ReasonAnswer, reasons
 from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.reach import accounts_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import Money, MoneyAnswer, Name, PathId, RequiredKey, Strict, money
 
@@ -32,6 +34,9 @@ _EXAMPLE: JsonDict = {
     "created_at": "2026-04-21T12:34:56.789012Z",
     "settled_at": "2026-04-21T12:34:56.789012Z",
     "journal_id": "77",
+    "decision_id": "91",
+    "approval_id": None,
+    "reasons": [],
 }
 
 
@@ -46,12 +51,15 @@ class TransferBody(Strict):
 
 
 class TransferAnswer(BaseModel):
-    """A transfer as it stands: `queued`, `posted`, or `failed` with a `reason`."""
+    """A transfer as it stands: `queued`, `held` (people are asked), `posted`, or `failed` with a `reason`.
+
+    `decision_id` is what policy said of it; where it did not let it pass, `reasons` are why.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str
-    status: Literal["queued", "posted", "failed"]
+    status: Literal["queued", "held", "posted", "failed"]
     reason: str | None
     from_account: str
     to_account: str
@@ -61,6 +69,9 @@ class TransferAnswer(BaseModel):
     created_at: datetime
     settled_at: datetime | None
     journal_id: str | None
+    decision_id: str | None
+    approval_id: str | None
+    reasons: list[ReasonAnswer]
 
 
 class TransferPage(BaseModel):
@@ -75,12 +86,14 @@ class TransferPage(BaseModel):
     status_code=201,
     response_model=TransferAnswer,
     response_description="Carried out: `posted`, or `failed` with the reason of the business.",
-    responses={202: {"model": TransferAnswer, "description": "Stored for the settlement agent: `queued`."}},
+    responses={
+        202: {"model": TransferAnswer, "description": "`queued` for the settlement agent, or `held` until people agree."}
+    },
 )
 async def create_transfer(body: TransferBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
-    """Move money from one account to another. A business refusal is an answer, remembered under the key."""
+    """Move money from one account to another. A refusal of policy or the business is an answer, remembered under the key."""
     transfer = await call.services.transfers.submit(
-        call.principal.name,
+        call.principal,
         idempotency_key,
         actions.NewTransfer(
             body.from_account,
@@ -92,7 +105,7 @@ async def create_transfer(body: TransferBody, call: CurrentCall, idempotency_key
             idempotency_key,
         ),
     )
-    return Json(_answer(transfer), 202 if transfer.status == "queued" else 201)
+    return Json(_answer(transfer), 202 if transfer.status in ("queued", "held") else 201)
 
 
 @router.get("/v1/transfers", response_model=TransferPage)
@@ -105,7 +118,8 @@ async def list_transfers(
     """Transfers, newest first."""
     before = bound_of(cursor, _KIND)
     async with call.database.read() as tx:
-        rows = await actions.page(tx, account=account, before=before, limit=limit + 1)
+        among = await accounts_of(tx, call.principal)
+        rows = await actions.page(tx, account=account, among=among, before=before, limit=limit + 1)
     return page(rows, limit, _KIND, item=_answer, bound=lambda row: row.id)
 
 
@@ -129,4 +143,7 @@ def _answer(transfer: actions.Transfer) -> dict[str, Any]:
         "created_at": transfer.created_at,
         "settled_at": transfer.settled_at,
         "journal_id": None if transfer.journal_id is None else str(transfer.journal_id),
+        "decision_id": None if transfer.decision_id is None else str(transfer.decision_id),
+        "approval_id": None if transfer.approval_id is None else str(transfer.approval_id),
+        "reasons": reasons(transfer.reasons) if transfer.reasons else [],
     }

@@ -13,3 +13,6 @@ grant select (id, principal_id, prefix, created_at, revoked_at, scopes, expires_
    on identity.api_key to tallystick_auditor;
 grant select (id, principal_id, created_at, expires_at, ended_at) on identity.session to tallystick_auditor;
 grant select on identity.acting, identity.mandate_in_force to tallystick_app, tallystick_auditor;
+grant select, insert, delete on identity.usage to tallystick_app;
+grant update (requests) on identity.usage to tallystick_app;
+grant select on identity.usage to tallystick_auditor;

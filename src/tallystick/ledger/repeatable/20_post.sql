@@ -389,8 +389,11 @@ begin
 end
 $$;
 
--- ledger.post: the same, with an event of the record that holds the digests of the journals. No other way to post is open to anybody;
--- functions of other rooms that write an event of their own hold the digests in that.
+-- ledger.post: the same, under decisions of policy, with an event of the record that holds the digests of the journals. p_decision is one
+-- decision for all journals or one for each; what is new has to have one that allows it and was never consumed (policy.consume), and
+-- consumes it. No other way to post is open to anybody; functions of other rooms that write an event of their own hold the digests in that.
+drop function if exists ledger.post(text[], text[], bytea[], text[], bigint[], text[], text[], bigint[], bigint[], timestamptz[], jsonb[], bigint[], bigint[], boolean[], integer[], bigint[], bigint[], integer[], bigint[], bigint[], bigint[], boolean);
+drop function if exists ledger.post(text[], bytea[], text[], bigint[], text[], text[], bigint[], bigint[], timestamptz[], jsonb[], bigint[], bigint[], boolean[], integer[], bigint[], bigint[], integer[], bigint[], bigint[], bigint[], boolean);
 drop function if exists ledger.post(text[], text[], bytea[], text[], bigint[], text[], text[], bigint[], bigint[], timestamptz[], jsonb[], integer[], bigint[], bigint[]);
 create or replace function ledger.post(
     p_key             text[],
@@ -413,7 +416,8 @@ create or replace function ledger.post(
     p_guard_account   bigint[],
     p_guard_available bigint[],
     p_guard_seq       bigint[],
-    p_atomic          boolean
+    p_atomic          boolean,
+    p_decision        bigint[]
 ) returns table (ord integer, journal_id bigint, refusal text, replayed boolean, posted_at timestamptz)
 language plpgsql
 security definer
@@ -427,6 +431,7 @@ declare
     v_at       timestamptz[];
     v_new      bigint[];
     v_digests  bytea;
+    v_allowed  bigint[];
 begin
     select array_agg(p.journal_id order by p.ord), array_agg(p.refusal order by p.ord), array_agg(p.replayed order by p.ord),
            array_agg(p.posted_at order by p.ord), array_agg(p.journal_id order by p.ord) filter (where p.journal_digest is not null),
@@ -437,9 +442,17 @@ begin
                p_task_id, p_approval_id, p_effective_at, p_meta, p_reverses, p_hold_id, p_final,
                p_entry_journal, p_entry_account, p_entry_amount, p_guard_journal, p_guard_account, p_guard_available, p_guard_seq, p_atomic) as p;
     if v_new is not null then
+        if cardinality(p_decision) = 1 then
+            v_allowed := p_decision;
+        else
+            select array_agg(p_decision[u.ord]) into v_allowed
+              from unnest(v_ids, v_refusals, v_replayed) with ordinality as u (id, refusal, replayed, ord)
+             where u.id is not null and not u.replayed;
+        end if;
+        perform policy.consume(v_allowed);
         perform audit.append(
             p_actor[1], 'ledger.post', 'journal', v_new[1], format('{"journals":%s}', cardinality(v_new)), p_task_id[1],
-            'journal', v_new, v_digests);
+            'journal', v_new, v_digests, p_decision => case when cardinality(v_allowed) = 1 then v_allowed[1] end, p_approval => p_approval_id[1]);
     end if;
     return query
     select u.ord::integer, u.id, u.refusal, u.replayed, u.at

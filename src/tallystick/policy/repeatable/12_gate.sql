@@ -27,7 +27,8 @@ create or replace function policy.gather(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
--- Whatever the statistics say, each key and each name is looked up in its index.
+-- Whatever the statistics say, each key and each name is looked up in its index, and nothing is compiled for it.
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -87,11 +88,17 @@ begin
           into places, entries
           from unnest(p_lists, p_names, p_ids) with ordinality as u (list, name_form, id_form, ord)
           join policy.list l on l.name = u.list
-          join policy.list_entry e on e.normalized = case l.kind when 'names' then u.name_form else u.id_form end
-                                  and e.version = l.version;
-        select array_agg(distinct u.list)
+         cross join lateral (
+             -- The offset keeps each look-up by itself: a list that was just imported has no statistics, and is not to be read whole.
+             select le.entry_id
+               from policy.list_entry le
+              where le.normalized = case l.kind when 'names' then u.name_form else u.id_form end
+                and le.version = l.version
+             offset 0
+         ) e;
+        select array_agg(u.list)
           into unlisted
-          from unnest(p_lists) as u (list)
+          from (select distinct n.list from unnest(p_lists) as n (list)) u
          where not exists (select from policy.list l where l.name = u.list);
     end if;
     places := coalesce(places, '{}');
@@ -162,8 +169,8 @@ $$;
 -- policy.keep: decisions are written as they were made, and what they reserve is added to the counters; their ids, in order.
 create or replace function policy.keep(
     p_principals text[], p_on_behalf_of text[], p_actions text[], p_digests bytea[], p_policies text[], p_facts text[],
-    p_verdicts text[], p_outcomes text[], p_task_ids bigint[], p_approval_ids bigint[], p_counters bigint[], p_counts bigint[],
-    p_sums bigint[]
+    p_verdicts text[], p_outcomes text[], p_task_ids bigint[], p_approval_ids bigint[], p_salts bytea[], p_counters bigint[],
+    p_counts bigint[], p_sums bigint[]
 ) returns bigint[]
 language plpgsql
 security definer
@@ -176,11 +183,14 @@ begin
         perform policy.reserve(p_counters, p_counts, p_sums);
     end if;
     with kept as (
-        insert into policy.decision (at, principal, on_behalf_of, action, digest, policy, facts, verdict, outcome, task_id, approval_id)
-        select t.at, u.principal, u.on_behalf_of, u.action, u.digest, u.policy, u.facts, u.verdict, u.outcome, u.task_id, u.approval_id
+        insert into policy.decision (at, principal, on_behalf_of, action, digest, policy, facts, verdict, outcome, task_id, approval_id,
+                                     salt)
+        select t.at, u.principal, u.on_behalf_of, u.action, u.digest, u.policy, u.facts, u.verdict, u.outcome, u.task_id, u.approval_id,
+               u.salt
           from unnest(p_principals, p_on_behalf_of, p_actions, p_digests, p_policies, p_facts, p_verdicts, p_outcomes, p_task_ids,
-                      p_approval_ids)
-               with ordinality as u (principal, on_behalf_of, action, digest, policy, facts, verdict, outcome, task_id, approval_id, ord)
+                      p_approval_ids, p_salts)
+               with ordinality as u (principal, on_behalf_of, action, digest, policy, facts, verdict, outcome, task_id, approval_id, salt,
+                                    ord)
          cross join (select db.clock() as at offset 0) t
          order by u.ord
         returning id
@@ -188,6 +198,20 @@ begin
     select array_agg(k.id order by k.id) into v_ids from kept k;
     return coalesce(v_ids, '{}');
 end
+$$;
+
+-- policy.decision_texts: what the record holds the digest of, in `decided`: facts and verdict, with the salt; of a decision that was
+-- erased neither, and the event that erased it.
+create or replace function policy.decision_texts(p_ids bigint[]) returns table (id bigint, salt bytea, text text, erased_by bigint)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select d.id, d.salt, case when d.erased_by is null then d.facts || d.verdict end, d.erased_by
+      from unnest(p_ids) with ordinality as u (id, ord)
+      join policy.decision d on d.id = u.id
+     order by u.ord;
 $$;
 
 -- policy.consume: the effects of decisions are being carried out. Each is there, allows, and was never consumed: TS008 where one is
@@ -215,7 +239,15 @@ begin
     insert into policy.consumption (decision_id)
     select u.id from unnest(p_ids) as u (id) order by u.id
         on conflict (decision_id) do nothing;
-    get diagnostics v_taken = row_count;
+    -- An effect may take several statements of one transaction.
+    select count(*)
+      into v_taken
+      from unnest(p_ids) as u (id)
+      join policy.consumption c on c.decision_id = u.id
+     where c.xid = pg_current_xact_id();
+    if (select count(distinct u.id) from unnest(p_ids) as u (id)) <> cardinality(p_ids) then
+        v_taken := 0;
+    end if;
     if v_taken <> cardinality(p_ids) then
         raise exception 'a decision allows one effect' using errcode = 'TS009';
     end if;

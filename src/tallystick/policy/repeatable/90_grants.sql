@@ -7,9 +7,11 @@ grant usage on sequence policy.list_version to tallystick_app;
 grant execute on function
     policy.gather(text[], bigint[], text[], text[], text[], text),
     policy.reserve(bigint[], bigint[], bigint[]),
-    policy.keep(text[], text[], text[], bytea[], text[], text[], text[], text[], bigint[], bigint[], bigint[], bigint[], bigint[]),
+    policy.keep(text[], text[], text[], bytea[], text[], text[], text[], text[], bigint[], bigint[], bytea[], bigint[], bigint[],
+                bigint[]),
     policy.consume(bigint[]),
     policy.apply(text, text, text, timestamptz, text),
     policy.publish(text, text, bigint, text, text)
     to tallystick_app;
-grant execute on function policy.in_force(timestamptz), policy.first_decision(timestamptz) to tallystick_app, tallystick_auditor;
+grant execute on function policy.in_force(timestamptz), policy.first_decision(timestamptz), policy.decision_texts(bigint[])
+    to tallystick_app, tallystick_auditor;

@@ -89,6 +89,9 @@ declare
     v_shown     bigint[];
     v_votes     bigint[];
     v_comments  bigint[];
+    v_decisions bigint[];
+    v_actions   bigint[];
+    v_payees    bigint;
     v_lines     tid[];
     v_counts    jsonb;
     v_code      text;
@@ -138,11 +141,45 @@ begin
              where s.erased_by is null
                and (audit.names_subject(s.output, v_hints, v_terms) or audit.names_subject(s.detail, v_hints, v_terms))
              limit p_limit + 1) f;
+    -- Facts are texts, and say which customer or case they are about by its number.
+    select coalesce(array_agg(d.id order by d.id), '{}') into v_decisions
+      from (select d.id
+              from policy.decision d
+             where d.erased_by is null
+               and case when exists (select from unnest(v_hints || array['"customer":', '"case":']) as h (hint)
+                                      where strpos(d.facts, h.hint) > 0)
+                        then audit.names_subject(d.facts::jsonb, v_hints, v_terms)
+                             or d.facts::jsonb ->> 'customer' = v_subject::text
+                             or d.facts::jsonb ->> 'case' = any (v_cases::text[])
+                        else false end
+             limit p_limit + 1) d;
+    -- What people were asked about, and the questions: the one leads to the other.
     select coalesce(array_agg(a.id order by a.id), '{}') into v_approvals
-      from (select distinct s.approval_id as id
+      from (select s.approval_id as id
               from approvals.shown s
              where s.erased_by is null and audit.names_subject(s.shown, v_hints, v_terms)
+             union
+            select a.approval_id
+              from actions.action a
+             where a.erased_by is null and a.approval_id is not null
+               and (a.decision_id = any (v_decisions) or a.executed_by = any (v_decisions)
+                    or audit.names_subject(a.payload, v_hints, v_terms))
              limit p_limit + 1) a;
+    select coalesce(array_agg(a.id order by a.id), '{}') into v_actions
+      from (select a.id
+              from actions.action a
+             where a.erased_by is null
+               and (a.approval_id = any (v_approvals) or a.decision_id = any (v_decisions) or a.executed_by = any (v_decisions)
+                    or audit.names_subject(a.payload, v_hints, v_terms))
+             limit p_limit + 1) a;
+    select coalesce(array_agg(d.id order by d.id), '{}') into v_decisions
+      from (select d.id from unnest(v_decisions) as d (id)
+             union
+            select d.id
+              from actions.action a
+             cross join unnest(array[a.decision_id, a.executed_by]) as u (id)
+              join policy.decision d on d.id = u.id and d.erased_by is null
+             where a.id = any (v_actions)) d;
     select coalesce(array_agg(e.id order by e.id), '{}') into v_events
       from (select e.id
               from memory.event e
@@ -171,7 +208,7 @@ begin
       from customers.standing_order o
      where o.account_id = any (v_accounts) and o.erased_by is null;
     if v_subject is null and v_cases = '{}' and v_tasks = '{}' and v_events = '{}' and v_payloads = '{}' and v_schedules = '{}'
-       and v_approvals = '{}' then
+       and v_approvals = '{}' and v_decisions = '{}' and v_actions = '{}' then
         return query select 'unknown_customer', '{}'::jsonb, null::bigint;
         return;
     end if;
@@ -190,6 +227,7 @@ begin
     select coalesce(array_agg(c.id order by c.id), '{}') into v_comments
       from approvals.comment c
      where c.approval_id = any (v_approvals) and c.erased_by is null;
+    select count(*) into v_payees from actions.payee p where p.account_id = any (v_accounts);
     select count(*) into v_attempts from work.attempt a where a.task_id = any (v_tasks);
     -- Lines of other banks' statements: those that tell of an entry of one of the payments, or bear its reference.
     select coalesce(array_agg(l.ctid), '{}') into v_lines
@@ -215,7 +253,10 @@ begin
         'actions.transfer', cardinality(v_transfers), 'payments.payment', cardinality(v_payments),
         'payments.statement_line', cardinality(v_lines), 'approvals.approval', cardinality(v_approvals),
         'approvals.shown', cardinality(v_shown), 'approvals.vote', cardinality(v_votes),
-        'approvals.comment', cardinality(v_comments));
+        'approvals.comment', cardinality(v_comments), 'policy.decision', cardinality(v_decisions),
+        'actions.action', cardinality(v_actions), 'actions.payee', v_payees,
+        'customers.credential', (select count(*) from customers.credential k where k.customer_id = v_subject),
+        'customers.standing_term', (select count(*) from customers.standing_term t where t.order_id = any (v_orders)));
 
     select f.code, f.detail into v_code, v_detail from (
         select 1 as rank, 'too_many_rows' as code, jsonb_build_object('limit', p_limit) as detail
@@ -240,7 +281,9 @@ begin
                 select 'approval', a.id from approvals.approval a
                  where a.id = any (v_approvals) and a.status in ('open', 'approved')
                  union all
-                select 'transfer', t.id from actions.transfer t where t.id = any (v_transfers) and t.status = 'queued'
+                select 'action', a.id from actions.action a where a.id = any (v_actions) and a.status = 'held'
+                 union all
+                select 'transfer', t.id from actions.transfer t where t.id = any (v_transfers) and t.status in ('queued', 'held')
                  union all
                 select 'payment', p.id from payments.payment p
                  where p.id = any (v_payments) and p.status in ('created', 'sent', 'unmatched')
@@ -267,6 +310,10 @@ begin
                         select 'payment', max(p.changed_at) from payments.payment p where p.id = any (v_payments)
                          union all
                         select 'approval', max(a.changed_at) from approvals.approval a where a.id = any (v_approvals)
+                         union all
+                        select 'action', max(coalesce(a.ended_at, a.proposed_at)) from actions.action a where a.id = any (v_actions)
+                         union all
+                        select 'decision', max(d.at) from policy.decision d where d.id = any (v_decisions)
                          union all
                         select 'case', max(c.changed_at) from cases.case c where c.id = any (v_cases)
                          union all
@@ -333,13 +380,33 @@ begin
         $q$update approvals.comment c set text = 'erased', salt = null, erased_by = $2 where c.id = any ($1)$q$,
         p_principal, v_subject, v_event);
 
+    perform audit.redact('decision', v_decisions, 'policy.decision_texts',
+        format($q$update policy.decision d
+                     set facts = '{}', verdict = '{"reasons":[]}', digest = %L, salt = null, erased_by = $2
+                   where d.id = any ($1)$q$, decode(repeat('00', 32), 'hex')), p_principal, v_subject, v_event);
+
     -- All else.
+    update actions.action a
+       set payload = '{}', digest = decode(repeat('00', 32), 'hex'), maker = '{}',
+           result = case when a.result is not null then '{}'::jsonb end, erased_by = v_event
+     where a.id = any (v_actions);
+    delete from actions.payee p where p.account_id = any (v_accounts);
+    -- By what others call the customer whom they pay.
+    update actions.payee p
+       set label = null
+      from ledger.account a
+     where a.id = any (v_accounts) and p.payee = a.name;
+    delete from customers.credential k where k.customer_id = v_subject;
+    update customers.standing_term t
+       set to_name = 'erased', to_bank = 'erased', to_account = 'erased', purpose = null, erased_by = v_event
+     where t.order_id = any (v_orders);
     update approvals.approval a
        set digest = decode(repeat('00', 32), 'hex'), erased_by = v_event
      where a.id = any (v_approvals);
     update work.attempt a set error = 'erased', erased_by = v_event where a.task_id = any (v_tasks);
     update customers.customer c
-       set name = v_name, full_name = null, birth_date = null, sex = null, region = null, erased_by = v_event
+       set name = v_name, full_name = null, birth_date = null, sex = null, region = null, street = null, city = null,
+           erased_by = v_event
      where c.id = v_subject;
     update customers.standing_order o
        set name = v_name || '-' || o.id, to_bank = 'erased', to_account = 'erased', purpose = null, erased_by = v_event
@@ -384,7 +451,9 @@ begin
         or (c.kind = 'transfer' and c.ref_id = any (v_transfers))
         or (c.kind = 'external_payment' and c.ref_id = any (v_payments))
         or (c.kind = 'schedule' and c.ref_id = any (v_schedules))
-        or (c.kind in ('approval vote', 'approval comment', 'approval glass') and c.ref_id = any (v_approvals))
+        or (c.kind in ('approval vote', 'approval comment', 'approval glass', 'approval review') and c.ref_id = any (v_approvals))
+        or (c.kind in ('action', 'executed action') and c.ref_id = any (v_actions))
+        or (c.kind = 'decision' and c.ref_id = any (v_decisions))
         or (c.kind = 'customer' and c.ref_id = v_subject);
     perform set_config('tallystick.erasing', '', true);
 
@@ -398,7 +467,8 @@ begin
                    'customers.customer', 'customers.standing_order', 'cases."case"', 'memory.event', 'work.task', 'work.outcome',
                    'work.attempt', 'work.step', 'audit.payload', 'audit.legal_hold', 'actions.transfer', 'payments.payment',
                    'payments.payment_step', 'payments.statement_line', 'payments.match', 'payments.explanation', 'schedules.version',
-                   'approvals.approval', 'approvals.shown', 'approvals.vote', 'approvals.comment', 'db.claim'])
+                   'approvals.approval', 'approvals.shown', 'approvals.vote', 'approvals.comment', 'db.claim', 'policy.decision',
+                   'actions.action', 'actions.payee', 'customers.credential', 'customers.standing_term'])
                 or (n.nspname = 'work' and c.relispartition
                     and exists (select from unnest(v_tasks) as t (id)
                                  where c.relname like '%\_' || lpad((t.id / 1000000)::text, 6, '0'))))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import closing
+from tallystick import actions, closing
 from tallystick.db import Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -92,7 +92,15 @@ async def add_calendar(body: CalendarBody, call: CurrentCall, idempotency_key: I
         return (await closing.add_calendar(tx, call.principal.name, spec)).id
 
     request = body.model_dump()
-    rules = await once(call, idempotency_key, kind="calendar", request=request, create=create, read=closing.calendar_rules)
+    rules = await once(
+        call,
+        idempotency_key,
+        kind="calendar",
+        request=request,
+        create=create,
+        read=closing.calendar_rules,
+        payload=actions.SetUp("calendar", body.name),
+    )
     return Json(_calendar(rules), 201)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import closing, ledger
+from tallystick import actions, closing, ledger
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -102,8 +102,15 @@ async def close_day(business_date: PathDay, body: CloseBody, call: CurrentCall, 
         return found
 
     request = [business_date.isoformat(), body.calendar]
-    day = await once(call, idempotency_key, kind="business_day", request=request, create=create, read=read)
-    return Json(_day(await closing.finish(call.database, day, actor=actor)))
+    payload = actions.CloseDay(business_date.isoformat(), body.calendar)
+    day = await once(call, idempotency_key, kind="business_day", request=request, create=create, read=read, payload=payload)
+    if day.closed_at is not None:
+        return Json(_day(day))
+
+    async def begin(tx: Tx) -> None:
+        actions.passed(await actions.enter(tx, call.principal, payload))
+
+    return Json(_day(await closing.finish(call.database.begun(begin), day, actor=actor)))
 
 
 @router.get("/v1/business-days", response_model=DayPage)

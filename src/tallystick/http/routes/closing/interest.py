@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import closing
+from tallystick import actions, closing
 from tallystick.db import Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -92,7 +92,15 @@ async def set_interest_rate(
         return rate.id
 
     request = [account_id, str(body.rate), body.day_count, body.from_date.isoformat(), body.paid_from]
-    made = await once(call, idempotency_key, kind="interest_rate", request=request, create=create, read=closing.interest_rate)
+    made = await once(
+        call,
+        idempotency_key,
+        kind="interest_rate",
+        request=request,
+        create=create,
+        read=closing.interest_rate,
+        payload=actions.SetUp("interest_rate", account_id),
+    )
     answer = {
         "id": str(made.id),
         "account_id": account_id,

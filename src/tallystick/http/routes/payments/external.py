@@ -7,10 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from tallystick import payments
+from tallystick import actions, payments
 from tallystick.db import Tx
 from tallystick.http.exact import ExactRoute, Json
+from tallystick.http.gate import perform
 from tallystick.http.paging import Cursor, Limit, bound_of, page
+from tallystick.http.reach import accounts_of
 from tallystick.http.routes.payments.shapes import (
     AssignedBody,
     BackBody,
@@ -51,9 +53,9 @@ async def send_payment(body: PaymentBody, call: CurrentCall, idempotency_key: Re
     )
 
     async def work(tx: Tx) -> payments.History:
-        return _good(await payments.send(tx, call.principal.name, [wanted]))
+        return _good([await actions.send_payment(tx, call.principal, wanted)])
 
-    return Json(answer_of(await call.database.retrying(work)), 201)
+    return Json(answer_of(await perform(call, actions.SendPayment.of(wanted), work, key=idempotency_key)), 201)
 
 
 @router.post(
@@ -79,7 +81,7 @@ async def receive_payment(body: IncomingBody, call: CurrentCall, idempotency_key
     async def work(tx: Tx) -> payments.History:
         return _good(await payments.receive(tx, call.principal.name, [wanted]))
 
-    return Json(answer_of(await call.database.retrying(work)), 201)
+    return Json(answer_of(await perform(call, actions.ReceivePayment.of(wanted), work, key=idempotency_key)), 201)
 
 
 @router.get("/v1/external-payments", response_model=PaymentPage)
@@ -101,6 +103,7 @@ async def list_payments(
             tx,
             nostro=nostro,
             account=account,
+            among=await accounts_of(tx, call.principal),
             direction=direction,
             status=status,
             end_to_end_id=end_to_end_id,
@@ -159,7 +162,7 @@ async def _move(call: Call, wanted: payments.Move) -> Response:
     async def work(tx: Tx) -> payments.History:
         return _good(await payments.move(tx, call.principal.name, [wanted]))
 
-    return Json(answer_of(await call.database.retrying(work)))
+    return Json(answer_of(await perform(call, actions.MovePayment.of(wanted), work, key=wanted.key)))
 
 
 def _good(answers: list[payments.History | TallystickError]) -> payments.History:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
-from tallystick import payments
+from tallystick import actions, payments
 from tallystick.db import ReadTx, Tx
 from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
@@ -80,7 +80,15 @@ async def register_nostro(body: NostroBody, call: CurrentCall, idempotency_key: 
         (nostro,) = await payments.nostros(tx, ids=[nostro_id], limit=1)
         return nostro
 
-    nostro = await once(call, idempotency_key, kind="nostro", request=body.model_dump(), create=create, read=read)
+    nostro = await once(
+        call,
+        idempotency_key,
+        kind="nostro",
+        request=body.model_dump(),
+        create=create,
+        read=read,
+        payload=actions.SetUp("nostro", body.id),
+    )
     return Json(_nostro(nostro), 201)
 
 

@@ -1,0 +1,1 @@
+"""Recorded runs of agents under attack, replayed through the gate over HTTP. See README.md."""

@@ -1,0 +1,270 @@
+"""What else the books do at somebody's word: reversals, holds, and what an account is and may do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from tallystick import customers, ledger
+from tallystick.actions.postings import EntryPayload, money_facts
+from tallystick.actions.registry import ActionType, register
+from tallystick.db import ReadTx, Tx
+from tallystick.identity import Principal
+from tallystick.kit import Asset, Conflict, TallystickError, parse_minor
+
+
+@dataclass(frozen=True, slots=True)
+class ReverseJournal:
+    """A journal to take back: whole, or `amount` of it, or by entries; see `ledger.NamedReversal`."""
+
+    journal: str
+    amount: str | None = None
+    currency: str | None = None
+    entries: tuple[EntryPayload, ...] | None = None
+    effective_at: datetime | None = None
+    on_behalf_of: str | None = None
+    meta: dict[str, Any] | None = None
+
+    def named(self) -> ledger.NamedReversal:
+        """The reversal that is meant."""
+        return ledger.NamedReversal(
+            int(self.journal),
+            amount=self.amount,
+            currency=self.currency,
+            entries=None if self.entries is None else [(entry.account, entry.amount) for entry in self.entries],
+            effective_at=self.effective_at,
+            on_behalf_of=self.on_behalf_of,
+            meta=self.meta or {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPayload:
+    """Money to set aside; see `ledger.NamedHold`."""
+
+    account: str
+    amount: str
+    currency: str | None = None
+    kind: str = "hold"
+    expires_at: datetime | None = None
+    expires_in_s: int | None = None
+    on_behalf_of: str | None = None
+    meta: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, named: ledger.NamedHold) -> HoldPayload:
+        """The payload of a hold that is named."""
+        return cls(
+            named.account,
+            str(named.amount),
+            named.currency,
+            named.kind,
+            named.expires_at,
+            named.expires_in_s,
+            named.on_behalf_of,
+            dict(named.meta) or None,
+        )
+
+    def named(self) -> ledger.NamedHold:
+        """The hold that is meant."""
+        return ledger.NamedHold(
+            self.account,
+            self.amount,
+            self.currency,
+            self.kind,
+            expires_at=self.expires_at,
+            expires_in_s=self.expires_in_s,
+            on_behalf_of=self.on_behalf_of,
+            meta=self.meta or {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceHolds:
+    """Money to set aside; in mode `atomic` all of it or nothing."""
+
+    holds: tuple[HoldPayload, ...]
+    mode: str = "independent"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureHold:
+    """What to take of a hold, for whom; see `ledger.NamedCapture`."""
+
+    hold: str
+    to_account: str
+    amount: str
+    currency: str | None = None
+    final: bool = False
+    kind: str = "capture"
+    effective_at: datetime | None = None
+    on_behalf_of: str | None = None
+    meta: dict[str, Any] | None = None
+
+    def named(self) -> ledger.NamedCapture:
+        """The capture that is meant."""
+        return ledger.NamedCapture(
+            int(self.hold),
+            self.to_account,
+            self.amount,
+            self.currency,
+            self.final,
+            kind=self.kind,
+            effective_at=self.effective_at,
+            on_behalf_of=self.on_behalf_of,
+            meta=self.meta or {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHold:
+    """A hold whose remainder is given back."""
+
+    hold: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAccount:
+    """An account to open, for a customer where it is theirs."""
+
+    account: str
+    currency: str
+    kind: Literal["customer", "internal"] = "customer"
+    customer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeStatus:
+    """An account to freeze, to open again or to close."""
+
+    account: str
+    status: Literal["open", "frozen", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLimit:
+    """How far an account may be overdrawn, a decimal in its asset; without one, without end."""
+
+    account: str
+    limit: str | None = None
+
+
+async def _reversal_facts(tx: ReadTx, payload: ReverseJournal) -> Mapping[str, Any]:
+    reversal = await ledger.read_reversal(tx, "", payload.named())
+    original = await ledger.journal(tx, reversal.journal_id)
+    legs = await ledger.legs(tx, [original.id])
+    accounts = sorted({leg.account for leg in legs})
+    facts: dict[str, Any] = {"accounts": accounts, "journal_kinds": [original.kind]}
+    units = {Asset(leg.asset, leg.scale) for leg in legs}
+    if len(units) == 1:
+        (unit,) = units
+        whole = sum(max(0, leg.amount) for leg in legs)
+        amount = whole if payload.amount is None else parse_minor(payload.amount, unit)
+        facts |= {"asset": unit.code, "scale": unit.scale, "amount": amount}
+    return facts
+
+
+async def _reverse(tx: Tx, by: Principal, payload: ReverseJournal) -> ledger.Posted:
+    reversal = await ledger.read_reversal(tx, by.name, payload.named())
+    return await ledger.reverse_on_record(tx, replace(reversal, approval_id=tx.approval))
+
+
+async def _hold_facts(tx: ReadTx, payload: PlaceHolds) -> Mapping[str, Any]:
+    facts = await money_facts(tx, [(hold.account, hold.amount) for hold in payload.holds])
+    if len(facts["accounts"]) == 1:
+        facts["account"] = facts["accounts"][0]
+    return {**facts, "count": len(payload.holds)}
+
+
+async def _place(tx: Tx, by: Principal, payload: PlaceHolds) -> list[ledger.Placed]:
+    read = await ledger.read_holds(tx, by.name, [hold.named() for hold in payload.holds])
+    for one in read:
+        if isinstance(one, TallystickError):
+            raise one
+    holds = [one for one in read if isinstance(one, ledger.NewHold)]
+    return await ledger.place_on_record(tx, holds, mode="atomic" if payload.mode == "atomic" else "independent")
+
+
+async def _capture_facts(tx: ReadTx, payload: CaptureHold) -> Mapping[str, Any]:
+    hold = await ledger.hold(tx, int(payload.hold))
+    facts = await money_facts(tx, [(payload.to_account, payload.amount)])
+    (account,) = await ledger.accounts(tx, ids=[hold.account_id], limit=1)
+    return {**facts, "accounts": [account.name], "account": account.name, "counterparty": payload.to_account}
+
+
+async def _capture(tx: Tx, by: Principal, payload: CaptureHold) -> ledger.Posted:
+    journal = await ledger.read_capture(tx, by.name, payload.named())
+    return await ledger.capture_on_record(tx, replace(journal, approval_id=tx.approval))
+
+
+async def _release_facts(tx: ReadTx, payload: ReleaseHold) -> Mapping[str, Any]:
+    hold = await ledger.hold(tx, int(payload.hold))
+    (account,) = await ledger.accounts(tx, ids=[hold.account_id], limit=1)
+    return {"accounts": [account.name], "account": account.name}
+
+
+async def _release(tx: Tx, by: Principal, payload: ReleaseHold) -> ledger.Released:
+    return await ledger.release_on_record(tx, ledger.Release(int(payload.hold), by.name))
+
+
+async def _open_facts(tx: ReadTx, payload: OpenAccount) -> Mapping[str, Any]:
+    facts: dict[str, Any] = {"new_account": payload.account, "account_kind": payload.kind, "asset": payload.currency}
+    if payload.customer is not None:
+        facts["customer"] = str((await customers.get(tx, payload.customer)).id)
+    return facts
+
+
+async def open_account(tx: Tx, by: Principal, payload: OpenAccount) -> int:
+    """Open an account and make its customer the owner; its id. Refuses with `Conflict` (`account_exists`)."""
+    await ledger.asset(tx, payload.currency)
+    owner = await customers.get(tx, payload.customer) if payload.customer is not None else None
+    floor = 0 if payload.kind == "customer" else None
+    spec = ledger.AccountSpec(payload.account, payload.currency, payload.kind, floor)
+    (opened,) = await ledger.open_accounts(tx, [spec], actor=by.name)
+    if not opened.opened:
+        raise Conflict("account_exists", f"there is an account {payload.account} already")
+    if owner is not None:
+        await customers.add_dispositions(tx, [customers.Disposition(owner.id, opened.id, "owner")], by=by.name)
+    return opened.id
+
+
+async def _account_facts(tx: ReadTx, payload: ChangeStatus | ChangeLimit) -> Mapping[str, Any]:
+    account = await ledger.account(tx, payload.account)
+    facts: dict[str, Any] = {"account": account.name, "account_kind": account.kind}
+    if isinstance(payload, ChangeStatus):
+        return {**facts, "status": payload.status}
+    if payload.limit is not None:
+        facts["amount"] = ledger.limit_in(account, payload.limit)
+        facts |= {"asset": account.asset, "scale": account.scale}
+    return facts
+
+
+async def _change_status(tx: Tx, by: Principal, payload: ChangeStatus) -> ledger.AccountChange:
+    return await ledger.change_status(tx, payload.account, payload.status, actor=by.name)
+
+
+async def _change_limit(tx: Tx, by: Principal, payload: ChangeLimit) -> ledger.AccountChange:
+    return await ledger.change_limit(tx, payload.account, payload.limit, actor=by.name)
+
+
+def _tell_posted(posted: ledger.Posted) -> Mapping[str, Any]:
+    return {"journal": None if posted.journal_id is None else str(posted.journal_id), "reason": posted.refusal}
+
+
+register(ActionType("journal.reverse", ReverseJournal, _reversal_facts, _reverse, _tell_posted))
+register(
+    ActionType(
+        "hold.place",
+        PlaceHolds,
+        _hold_facts,
+        _place,
+        lambda placed: {"holds": [[None if one.hold_id is None else str(one.hold_id), one.refusal] for one in placed[:200]]},
+    )
+)
+register(ActionType("hold.capture", CaptureHold, _capture_facts, _capture, _tell_posted))
+register(ActionType("hold.release", ReleaseHold, _release_facts, _release, lambda released: {"reason": released.refusal}))
+register(ActionType("account.open", OpenAccount, _open_facts, open_account, lambda id: {"account": str(id)}))
+register(ActionType("account.status", ChangeStatus, _account_facts, _change_status, lambda change: {"change": change.n}))
+register(ActionType("account.limit", ChangeLimit, _account_facts, _change_limit, lambda change: {"change": change.n}))

@@ -1,0 +1,324 @@
+"""The gate: what is proposed is decided in the transaction that carries it out, and nothing else carries anything out.
+
+`perform` is the way of every surface. `allow` lets the work be done at once, under the decision, which the books consume;
+`hold` keeps the action and asks people; `deny` keeps the refusal. All three are on the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any, Final, TypeVar
+
+from tallystick import approvals, audit, policy
+from tallystick.actions import held as store
+from tallystick.actions import registry
+from tallystick.actions.model import Action, Asked, Decided, Denied, Held, reasons_of
+from tallystick.db import Database, Tx, key_reused
+from tallystick.identity import Principal
+from tallystick.kit import Forbidden, NotFound, TallystickError, digest
+
+Result = TypeVar("Result")
+_HOUR_S = 3600
+_TOLD = 200
+DENIED: Final = "denied"
+HELD: Final = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The action may be carried out in this transaction; `replay` says that it was, under the same key."""
+
+    decision_id: int | None
+    replay: bool = False
+
+
+async def perform(
+    database: Database,
+    by: Principal,
+    payload: Any,
+    work: Callable[[Tx], Awaitable[Result]] | None = None,
+    *,
+    key: str | None = None,
+    task_id: int | None = None,
+    dry_run: bool = False,
+) -> Result | Held | Denied:
+    """Have an action decided and, where policy allows it, carried out, in one transaction.
+
+    `work` is what carries it out, where that is more than the type's own `run`: the same effect, with an answer for this
+    caller. A key is for `work` to heed: what was done under it before passes here without a decision. A `dry_run` is decided
+    and done as it would be now, and undone.
+    """
+    assert key is None or work is not None, "what has a key has its own answer to it"
+
+    async def attempt(tx: Tx) -> Any:
+        passed = await enter(tx, by, payload, key=key, task_id=task_id)
+        if not isinstance(passed, Passed):
+            return passed
+        if work is not None:
+            return await work(tx)
+        run = registry.of(payload).run
+        assert run is not None, "what has no way of its own to be done comes with one"
+        return await run(tx, by, payload)
+
+    async def rehearse(tx: Tx) -> Any:
+        async with tx.rehearsal():
+            return await attempt(tx)
+
+    return await database.retrying(rehearse if dry_run else attempt)
+
+
+async def carry_out(tx: Tx, by: Principal, payload: Any) -> int:
+    """Carry out an action that this transaction was let pass for, and keep what came of it; the action's id."""
+    kind = registry.of(payload)
+    written = kind.write(payload)
+    assert tx.decision is not None, "what is carried out was let pass"
+    action_id = await store.insert_action(
+        tx, type=kind.name, by=by, payload=written, digest=digest([kind.name, written]), decision_id=tx.decision, task_id=None
+    )
+    assert kind.run is not None, "what is proposed by its name can be carried out"
+    result = await kind.run(tx, by, payload)
+    await store.end(tx, action_id, "executed", result=kind.tell(result), executed_by=tx.decision)
+    await audit.append(
+        tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.execute", subject_kind="action",
+        subject_id=action_id, detail={"type": kind.name},
+    )  # fmt: skip
+    return action_id
+
+
+async def enter(
+    tx: Tx, by: Principal, payload: Any, *, key: str | None = None, task_id: int | None = None
+) -> Passed | Held | Denied:
+    """Have one action decided. Where it passes, what this transaction then does is done under the decision.
+
+    A key that stands for something that was done is let through, as the verb itself answers for it; one that stands for a
+    refusal or a question is answered as it was. Refuses with `Invalid` (`key_reused`), `NotFound` as the type's facts do, also
+    for what is out of the proposer's reach.
+    """
+    (entered,) = await enter_many(tx, by, [(payload, key)], task_id=task_id)
+    if isinstance(entered, TallystickError):
+        raise entered
+    if isinstance(entered, Passed):
+        tx.decision = entered.decision_id
+    return entered
+
+
+async def enter_many(
+    tx: Tx, by: Principal, proposals: Sequence[tuple[Any, str | None]], *, task_id: int | None = None
+) -> list[Passed | Held | Denied | TallystickError]:
+    """Have actions of one principal decided, each with its key; one answer each, in order. See `enter`."""
+    answers: dict[int, Passed | Held | Denied | TallystickError] = {}
+    written = [registry.of(payload).write(payload) for payload, _ in proposals]
+    digests = [digest([registry.of(payload).name, one]) for (payload, _), one in zip(proposals, written, strict=True)]
+    keys = [key for _, key in proposals if key is not None]
+    uses = await store.uses(tx, by.name, keys) if keys else {}
+    new: list[tuple[int, Asked]] = []
+    for place, (payload, key) in enumerate(proposals):
+        try:
+            if key in uses:
+                answers[place] = await _earlier(tx, uses[key], digests[place])
+                continue
+            kind = registry.of(payload)
+            facts = dict(await kind.facts(tx, payload))
+            check_reach(by, facts)
+            new.append((place, Asked(kind.name, digests[place], facts)))
+        except TallystickError as refusal:
+            answers[place] = refusal
+    decided = await decide(tx, by, [asked for _, asked in new], task_id=task_id) if new else []
+    for (place, asked), one in zip(new, decided, strict=True):
+        key = proposals[place][1]
+        if one.outcome == "allow":
+            answers[place] = Passed(one.id)
+        elif one.outcome == "deny" or not registry.named(asked.type).can_wait:
+            await _remember(tx, by, key, asked.digest, kind="decision", ref_id=one.id)
+            await audit.append(
+                tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.deny", subject_kind="decision",
+                subject_id=one.id, detail={"type": asked.type, "rules": _rules(one)}, task_id=task_id, decision_id=one.id,
+            )  # fmt: skip
+            answers[place] = Denied(one.id, one.verdict.reasons)
+        else:
+            held = await hold(tx, by, asked, written[place], one, task_id=task_id)
+            await _remember(tx, by, key, asked.digest, kind="action", ref_id=held.action_id)
+            answers[place] = held
+    return [answers[place] for place in range(len(proposals))]
+
+
+async def decide(
+    tx: Tx,
+    by: Principal,
+    asked: Sequence[Asked],
+    *,
+    task_id: int | None = None,
+    agreed: Sequence[approvals.Approval | None] = (),
+    tell: bool = True,
+) -> list[Decided]:
+    """What the current policy says of actions, in order, each decision kept; what is allowed counts for those after it.
+
+    What policy holds is allowed where people have `agreed` to it, and their quorum covers what policy asks for now.
+    One event of the record tells of them, unless the caller's own does (`tell`).
+    """
+    about = [{**one.facts, "action": one.type, **policy.principal_facts(by)} for one in asked]
+    rules, usage = await policy.gather_current(tx, about)
+    outcomes: list[tuple[str, policy.Verdict]] = []
+    approved: list[int | None] = []
+    texts: list[str] = []
+    for facts, approval in zip(about, agreed or [None] * len(about), strict=True):
+        usage.fill(facts)
+        verdict = policy.evaluate(rules, facts)
+        outcome = verdict.outcome
+        by_people = outcome == "hold" and approval is not None and covers(approval, verdict)
+        approved.append(approval.id if approval is not None and by_people else None)
+        if by_people:
+            outcome = "allow"
+        if outcome == "allow":
+            usage.add(facts)
+        outcomes.append((outcome, verdict))
+        texts.append(policy.facts_text(facts))
+    new = [
+        policy.NewDecision(
+            principal=by.name,
+            on_behalf_of=by.on_behalf_of,
+            action=one.type,
+            digest=one.digest,
+            policy=rules.digest,
+            facts=text,
+            verdict=verdict.text,
+            outcome=outcome,
+            task_id=task_id,
+            approval_id=approval_id,
+        )
+        for one, text, (outcome, verdict), approval_id in zip(asked, texts, outcomes, approved, strict=True)
+    ]
+    ids = await policy.keep(tx, new, usage)
+    decided = [
+        Decided(id, outcome, verdict, one.sha256) for id, one, (outcome, verdict) in zip(ids, new, outcomes, strict=True)
+    ]
+    if tell:
+        await audit.append(
+            tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.decide", subject_kind="decision",
+            subject_id=ids[0], task_id=task_id, decision_id=ids[0],
+            detail={
+                "decisions": [[str(one.id), each.type, one.outcome] for one, each in zip(decided[:_TOLD], asked, strict=False)],
+                "count": len(decided),
+                "decided": digest_of(decided),
+            },
+        )  # fmt: skip
+    return decided
+
+
+def digest_of(decided: Sequence[Decided]) -> str:
+    """SHA-256, in hexadecimal, over the salted digests of decisions in order: what the record holds of them."""
+    return sha256(b"".join(one.sha256 for one in decided)).hexdigest()
+
+
+async def hold(
+    tx: Tx,
+    by: Principal,
+    asked: Asked,
+    written: Mapping[str, Any],
+    decided: Decided,
+    *,
+    task_id: int | None = None,
+) -> Held:
+    """Keep an action that policy holds, and ask people."""
+    verdict = decided.verdict
+    action_id = await store.insert_action(
+        tx, type=asked.type, by=by, payload=written, digest=asked.digest, decision_id=decided.id, task_id=task_id
+    )
+    question = approvals.Question(
+        action=asked.type,
+        action_id=action_id,
+        digest=asked.digest,
+        shown=shown_of(asked, written, decided),
+        maker=by.name,
+        excluded=frozenset(name for name in (by.owner, by.on_behalf_of) if name is not None),
+        approve=verdict.approve,
+        expires_s=verdict.expires_s or 24 * _HOUR_S,
+        escalate=_escalation(verdict),
+    )
+    approval = await approvals.ask(tx, question, by)
+    await store.set_approval(tx, action_id, approval.id)
+    await audit.append(
+        tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.hold", subject_kind="action", subject_id=action_id,
+        detail={"type": asked.type, "rules": _rules(decided), "decided": digest_of([decided])},
+        task_id=task_id,
+        decision_id=decided.id, approval_id=approval.id,
+    )  # fmt: skip
+    return Held(action_id, approval.id, decided.id, verdict.reasons)
+
+
+def shown_of(asked: Asked, written: Mapping[str, Any], decided: Decided) -> dict[str, Any]:
+    """What people see of an action that they are asked about."""
+    reasons = [asdict(one) for one in decided.verdict.reasons]
+    return {
+        "type": asked.type,
+        "payload": registry.named(asked.type).shown(written),
+        "facts": dict(asked.facts),
+        "reasons": reasons,
+    }
+
+
+def _escalation(verdict: policy.Verdict) -> approvals.Escalation | None:
+    if verdict.escalate is None:
+        return None
+    return approvals.Escalation(verdict.escalate.after_s, tuple(role for role, _ in verdict.escalate.approve))
+
+
+async def executed(tx: Tx, action: Action, decision_id: int) -> None:
+    """Note that a held action was carried out by the task that proposed it."""
+    await store.end(tx, action.id, "executed", executed_by=decision_id)
+    await audit.append(
+        tx, principal=action.principal, on_behalf_of=action.on_behalf_of, verb="actions.execute", subject_kind="action",
+        subject_id=action.id, detail={"type": action.type}, task_id=action.task_id,
+        decision_id=decision_id, approval_id=action.approval_id,
+    )  # fmt: skip
+
+
+def covers(approval: approvals.Approval, verdict: policy.Verdict) -> bool:
+    """Whether the quorum that was reached is at least the one that is asked for now; broken glass takes the place of any."""
+    had = dict(approval.approve)
+    return approval.broken_at is not None or all(had.get(role, 0) >= count for role, count in verdict.approve)
+
+
+def check_reach(by: Principal, facts: Mapping[str, Any]) -> None:
+    """Refuse with `NotFound` what is out of the proposer's reach, as if it were not there."""
+    if by.accounts is not None:
+        for name in facts.get("accounts") or ([facts["account"]] if facts.get("account") is not None else []):
+            if name not in by.accounts:
+                raise NotFound("unknown_account", f"there is no account {name}")
+    if by.customers is not None and (customer := facts.get("customer")) is not None and int(customer) not in by.customers:
+        raise NotFound("unknown_customer", f"there is no customer {customer}")
+
+
+def denied(refusal: Denied) -> Forbidden:
+    """The error of an action that policy denies."""
+    said = "; ".join(f"{one.rule}: {one.change}" for one in refusal.reasons if one.outcome == "deny") or "nothing allows it"
+    about = {"decision_id": str(refusal.decision_id), "reasons": [asdict(one) for one in refusal.reasons]}
+    return Forbidden(DENIED, f"policy denies it: {said}"[:2000], about)
+
+
+async def _earlier(tx: Tx, use: store.Use, asked: bytes) -> Passed | Held | Denied:
+    if use.kind not in ("decision", "action"):
+        return Passed(None, replay=True)
+    if use.hash != asked:
+        raise key_reused()
+    if use.kind == "action":
+        action = await store.action(tx, use.ref_id)
+        assert action is not None
+        assert action.approval_id is not None
+        return Held(action.id, action.approval_id, action.decision_id, await _reasons(tx, action.decision_id))
+    return Denied(use.ref_id, await _reasons(tx, use.ref_id))
+
+
+async def _reasons(tx: Tx, decision_id: int) -> tuple[policy.Reason, ...]:
+    return reasons_of((await policy.decision(tx, decision_id)).verdict)
+
+
+async def _remember(tx: Tx, by: Principal, key: str | None, asked: bytes, *, kind: str, ref_id: int) -> None:
+    if key is not None:
+        await store.claim_key(tx, by.name, key, asked, kind=kind, ref_id=ref_id)
+
+
+def _rules(decided: Decided) -> list[str]:
+    return [one.rule for one in decided.verdict.reasons][:50]

@@ -1,0 +1,164 @@
+"""What the books do at somebody's word: journals, their reversal, holds, and what accounts may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from tallystick import ledger
+from tallystick.actions import gate
+from tallystick.actions.model import Denied, Held
+from tallystick.actions.registry import ActionType, register
+from tallystick.db import ReadTx, Tx, key_reused
+from tallystick.identity import Principal
+from tallystick.kit import Asset, TallystickError, parse_signed_minor
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPayload:
+    """A decimal amount for an account: above zero gives, below zero takes."""
+
+    account: str
+    amount: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPayload:
+    """A condition on an account, as `ledger.NamedGuard`."""
+
+    account: str
+    available: str | None = None
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPayload:
+    """A journal, as `ledger.NamedJournal`."""
+
+    kind: str
+    entries: tuple[EntryPayload, ...]
+    on_behalf_of: str | None = None
+    effective_at: datetime | None = None
+    ref_id: int | None = None
+    task_id: int | None = None
+    approval_id: int | None = None
+    meta: dict[str, Any] | None = None
+    guards: tuple[GuardPayload, ...] = ()
+
+    @classmethod
+    def of(cls, named: ledger.NamedJournal) -> JournalPayload:
+        """The payload of a journal that is named; its key is not part of it."""
+        return cls(
+            named.kind,
+            tuple(EntryPayload(account, str(amount)) for account, amount in named.entries),
+            named.on_behalf_of,
+            named.effective_at,
+            named.ref_id,
+            named.task_id,
+            named.approval_id,
+            dict(named.meta) or None,
+            tuple(
+                GuardPayload(guard.account, None if guard.available is None else str(guard.available), guard.seq)
+                for guard in named.guards
+            ),
+        )
+
+    def named(self) -> ledger.NamedJournal:
+        """The journal that is meant."""
+        return ledger.NamedJournal(
+            self.kind,
+            [(entry.account, entry.amount) for entry in self.entries],
+            on_behalf_of=self.on_behalf_of,
+            effective_at=self.effective_at,
+            ref_id=self.ref_id,
+            task_id=self.task_id,
+            approval_id=self.approval_id,
+            meta=self.meta or {},
+            guards=[ledger.NamedGuard(guard.account, guard.available, guard.seq) for guard in self.guards],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PostJournals:
+    """Journals to post; in mode `atomic` all of them or none."""
+
+    journals: tuple[JournalPayload, ...]
+    mode: str = "independent"
+
+
+async def post_journals(
+    tx: Tx, by: Principal, named: Sequence[ledger.NamedJournal]
+) -> list[ledger.Posted | Held | Denied | TallystickError]:
+    """Have single journals of one principal decided, and post those that may be, in one batch; one answer each, in order.
+
+    What cannot be read is refused on its own, and leaves its neighbours alone.
+    """
+    answers: dict[int, ledger.Posted | Held | Denied | TallystickError] = {}
+    read = await ledger.read_journals(tx, by.name, named)
+    meant = [place for place, one in enumerate(read) if not isinstance(one, TallystickError)]
+    entered = await gate.enter_many(tx, by, [(PostJournals((JournalPayload.of(named[at]),)), named[at].key) for at in meant])
+    passed: list[tuple[int, ledger.Journal, int]] = []
+    for place, one in zip(meant, entered, strict=True):
+        journal = read[place]
+        if isinstance(one, gate.Passed) and isinstance(journal, ledger.Journal):
+            passed.append((place, journal, one.decision_id or 0))
+        else:
+            assert not isinstance(one, gate.Passed)
+            answers[place] = one
+    posted = await ledger.post_on_record(
+        tx, [journal for _, journal, _ in passed], decisions=[decision_id for _, _, decision_id in passed]
+    )
+    for (place, _, _), answer in zip(passed, posted, strict=True):
+        answers[place] = key_reused() if answer.refusal == "key_reused" else answer
+    for place, unread in enumerate(read):
+        if isinstance(unread, TallystickError):
+            answers[place] = unread
+    return [answers[place] for place in range(len(named))]
+
+
+async def _journal_facts(tx: ReadTx, payload: PostJournals) -> Mapping[str, Any]:
+    entries = [(entry.account, entry.amount) for journal in payload.journals for entry in journal.entries]
+    facts = await money_facts(tx, entries)
+    return {**facts, "count": len(payload.journals), "journal_kinds": sorted({journal.kind for journal in payload.journals})}
+
+
+async def money_facts(tx: ReadTx, entries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """What policy sees of entries: the accounts, and what they move in all, where it is one asset."""
+    listed = list(entries)
+    known = await ledger.references(tx, (name for name, _ in listed))
+    facts: dict[str, Any] = {"accounts": sorted({name for name, _ in listed})[:_SHOWN]}
+    units = {known[name].unit for name, _ in listed if name in known}
+    if len(units) == 1 and all(name in known for name, _ in listed):
+        (unit,) = units
+        facts |= {"asset": unit.code, "scale": unit.scale, "amount": sum(max(0, _minor(amount, unit)) for _, amount in listed)}
+    taken = sorted({name for name, amount in listed if str(amount).startswith("-")})
+    if len(taken) == 1:
+        facts["account"] = taken[0]
+    return facts
+
+
+def _minor(amount: Any, unit: Asset) -> int:
+    try:
+        return parse_signed_minor(amount, unit)
+    except TallystickError:
+        return 0
+
+
+async def _post(tx: Tx, by: Principal, payload: PostJournals) -> list[ledger.Posted]:
+    read = await ledger.read_journals(tx, by.name, [journal.named() for journal in payload.journals])
+    for one in read:
+        if isinstance(one, TallystickError):
+            raise one
+    journals = [replace(one, approval_id=tx.approval) for one in read if isinstance(one, ledger.Journal)]
+    return await ledger.post_on_record(tx, journals, mode="atomic" if payload.mode == "atomic" else "independent")
+
+
+def _tell_posted(posted: Sequence[ledger.Posted]) -> Mapping[str, Any]:
+    return {"journals": [[None if one.journal_id is None else str(one.journal_id), one.refusal] for one in posted[:_SHOWN]]}
+
+
+register(ActionType("journal.post", PostJournals, _journal_facts, _post, _tell_posted))

@@ -1,0 +1,487 @@
+"""Transfers: the busiest type of action, many in a call; each is decided, and what may be is carried out with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tallystick import approvals, audit, ledger, work
+from tallystick.actions import gate, registry, store
+from tallystick.actions.for_tasks import Agreed, Item, NeedsPeople
+from tallystick.actions.model import (
+    SETTLE_TASK,
+    SETTLEMENT_AGENT,
+    Action,
+    Asked,
+    Decided,
+    NewTransfer,
+    Settle,
+    Settled,
+    Transfer,
+)
+from tallystick.db import ReadTx, Tx, key_reused
+from tallystick.identity import Principal
+from tallystick.kit import Conflict, Invalid, NotFound, TallystickError, check_text, digest, format_minor, parse_minor
+
+_NEWEST = 2**63 - 1
+ledger.keep_kind("transfer", reversible=True)
+
+
+TYPE = "transfer"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferPayload:
+    """What a transfer is, for whoever is asked about it: `amount` is a decimal in `currency`."""
+
+    from_account: str
+    to_account: str
+    amount: str
+    currency: str
+    settle: Settle = "now"
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A transfer whose accounts exist and whose amount is exact, in minor units; `digest` is that of the action."""
+
+    place: int
+    new: NewTransfer
+    debit: ledger.AccountRef
+    credit: ledger.AccountRef
+    amount: int
+    payload: Mapping[str, Any]
+    digest: bytes
+
+    def row(self) -> store.NewRow:
+        return store.NewRow(
+            self.new.key, self.digest, self.debit.id, self.credit.id, self.amount, self.debit.asset, self.new.description
+        )
+
+
+Answers = dict[int, Transfer | TallystickError]
+
+
+async def propose(
+    tx: Tx,
+    by: Principal,
+    transfers: Sequence[NewTransfer],
+    *,
+    directory: ledger.Directory | None = None,
+    task_id: int | None = None,
+    agreed: Agreed | None = None,
+) -> list[Transfer | TallystickError]:
+    """Have transfers decided, and carry out what may be, or store it for the settlement agent; one answer each, in order.
+
+    A transfer that policy denies (`denied`) or the business refuses (`insufficient_funds`, `account_closed`, `account_frozen`)
+    is stored as `failed` with its reason; the money has not moved. One that policy holds is `held`, and people are asked. An
+    answer that is an error (`unknown_account`, `same_account`, `currency_mismatch`, `amount_…`, `key_reused`) stored nothing,
+    and leaves its neighbours alone. A key twice in one batch counts as two calls. `task_id` is the task that proposes them.
+
+    With `agreed`, what people have said of what the task proposes, nothing is asked: raises `NeedsPeople` where policy holds
+    what they have not agreed to.
+    """
+    accounts = await (directory or ledger.Directory()).find(
+        tx, {name for new in transfers for name in (new.from_account, new.to_account)}
+    )
+    answers: Answers = {}
+    checked: list[_Checked] = []
+    for place, new in enumerate(transfers):
+        try:
+            checked.append(_check(place, new, accounts, by))
+        except TallystickError as refusal:
+            answers[place] = refusal
+    if checked:
+        answers |= await _decide(tx, by, checked, task_id, agreed)
+    return [answers[place] for place in range(len(transfers))]
+
+
+async def settle(tx: Tx, transfer_ids: Sequence[int]) -> list[Settled]:
+    """Post queued transfers into the ledger, in id order; one that cannot be posted ends `failed`. Each is settled once.
+
+    Transfers that are not queued any more are answered with what became of them.
+    """
+    queued = await store.lock_queued(tx, transfer_ids)
+    journals = [
+        ledger.Journal(
+            kind="transfer",
+            entries=ledger.transfer(debit=row.from_account, credit=row.to_account, amount=row.amount),
+            actor=SETTLEMENT_AGENT,
+            on_behalf_of=row.principal,
+            ref_id=row.id,
+            task_id=row.task_id,
+        )
+        for row in queued
+    ]
+    decisions = [row.decision_id for row in queued if row.decision_id is not None]
+    posted = await ledger.post(tx, journals, decisions=decisions if len(decisions) == len(queued) else None)
+    if queued:
+        await store.settle(
+            tx,
+            ids=[row.id for row in queued],
+            statuses=["failed" if answer.refusal else "posted" for answer in posted],
+            journal_ids=[answer.journal_id for answer in posted],
+            reasons=[answer.refusal for answer in posted],
+        )
+        paid = [row for row, answer in zip(queued, posted, strict=True) if answer.refusal is None]
+        await store.know_payees(tx, [row.from_account for row in paid], [row.to_account for row in paid], by=SETTLEMENT_AGENT)
+        detail = {"transfers": [row.id for row in queued], "failed": sum(1 for answer in posted if answer.refusal)}
+        await audit.append(
+            tx,
+            principal=SETTLEMENT_AGENT,
+            verb="transfers.settle",
+            subject_kind="transfer",
+            subject_id=queued[0].id,
+            detail=detail,
+        )
+    found = await store.by_ids(tx, transfer_ids)
+    return [
+        Settled(id, found[id].status, found[id].reason) if id in found else Settled(id, "failed", "unknown_transfer")
+        for id in transfer_ids
+    ]
+
+
+async def get(tx: ReadTx, transfer_id: int) -> Transfer:
+    """The transfer with that id; refuses with `NotFound` (`unknown_transfer`)."""
+    found = await store.by_ids(tx, [transfer_id])
+    if transfer_id not in found:
+        raise NotFound("unknown_transfer", f"there is no transfer {transfer_id}")
+    return found[transfer_id]
+
+
+async def of_journals(tx: ReadTx, journal_ids: Sequence[int]) -> list[Transfer]:
+    """The transfers that some journals carried out, in the order of their ids."""
+    return await store.of_journals(tx, journal_ids)
+
+
+async def page(
+    tx: ReadTx,
+    *,
+    account: str | None = None,
+    among: Sequence[int] | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Transfer]:
+    """A page of transfers below the id `before`, newest first; of one account by name, or `among` accounts by id."""
+    account_id = (await ledger.account(tx, account)).id if account is not None else None
+    return await store.page(tx, account_id=account_id, among=among, before=before or _NEWEST, limit=limit)
+
+
+def _check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRef], by: Principal) -> _Checked:
+    debit, credit = (accounts.get(name) for name in (new.from_account, new.to_account))
+    if debit is None or (by.accounts is not None and debit.name not in by.accounts):
+        raise NotFound("unknown_account", f"there is no account {new.from_account}")
+    if credit is None:
+        raise NotFound("unknown_account", f"there is no account {new.to_account}")
+    if debit.id == credit.id:
+        raise Invalid("same_account", "a transfer goes from one account to another")
+    if debit.asset != credit.asset:
+        raise Invalid("currency_mismatch", f"{debit.name} holds {debit.asset} and {credit.name} holds {credit.asset}")
+    if new.currency is not None and new.currency != debit.asset:
+        raise Invalid("currency_mismatch", f"the amount is in {new.currency} and the accounts hold {debit.asset}")
+    if new.description is not None:
+        check_text(new.description, "the description", 500)
+    amount = parse_minor(new.amount, debit.unit)
+    payload: dict[str, Any] = {
+        "from_account": debit.name,
+        "to_account": credit.name,
+        "amount": format_minor(amount, debit.unit),
+        "currency": debit.asset,
+        "settle": new.settle,
+    }
+    if new.description is not None:
+        payload["description"] = new.description
+    return _Checked(place, new, debit, credit, amount, payload, digest([TYPE, payload]))
+
+
+async def _decide(tx: Tx, by: Principal, items: Sequence[_Checked], task_id: int | None, agreed: Agreed | None) -> Answers:
+    answers: Answers = {}
+    replays: dict[int, int] = {}
+    fresh: list[_Known] = []
+    said: list[tuple[Action, approvals.Approval] | None] = []
+    if agreed is not None:
+        items, said, answers = await _agreed(tx, by, items, agreed)
+    for item, known in zip(items, await store.prepare(tx, by.name, [item.row() for item in items]), strict=True):
+        if known.state == "reused":
+            answers[item.place] = key_reused()
+        elif known.state == "replay":
+            replays[item.place] = known.transfer_id
+        else:
+            fresh.append(_Known(item, known))
+    if fresh:
+        asked = [Asked(TYPE, each.item.digest, each.facts()) for each in fresh]
+        decided = await gate.decide(tx, by, asked, task_id=task_id, agreed=[one and one[1] for one in said], tell=False)
+        if agreed is not None:
+            held = [place for place, one in enumerate(decided) if one.outcome == "hold"]
+            if held:
+                raise NeedsPeople([Item(asked[place], fresh[place].item.payload) for place in held])
+            for one, decision in zip(said, decided, strict=True):
+                if one is not None:
+                    await gate.executed(tx, one[0], decision.id)
+        answers |= await _carry_out(tx, by, fresh, decided, task_id)
+    return answers | await _first_answers(tx, replays)
+
+
+async def _agreed(
+    tx: Tx, by: Principal, items: Sequence[_Checked], agreed: Agreed
+) -> tuple[list[_Checked], list[tuple[Action, approvals.Approval] | None], Answers]:
+    """Those that people have not refused, what they have said of each, and the refusals."""
+    going: list[_Checked] = []
+    said: list[tuple[Action, approvals.Approval] | None] = []
+    answers: Answers = {}
+    for item in items:
+        one = await agreed.take(tx, item.digest, by)
+        if isinstance(one, TallystickError):
+            answers[item.place] = one
+        else:
+            going.append(item)
+            said.append(one)
+    return going, said, answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A transfer with what the books say of its accounts."""
+
+    item: _Checked
+    known: store.Prepared
+
+    def facts(self) -> dict[str, Any]:
+        item, known = self.item, self.known
+        assert known.from_kind is not None
+        assert known.to_kind is not None
+        return _facts(item.debit, item.credit, item.amount, item.new.settle, _Around.of(known))
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What policy is to see of the accounts of a transfer."""
+
+    from_kind: str
+    to_kind: str
+    customer: int | None
+    known_since: datetime | None
+    at: datetime
+
+    @classmethod
+    def of(cls, known: store.Prepared | store.PayeeFacts) -> _Around:
+        assert known.from_kind is not None
+        assert known.to_kind is not None
+        return cls(known.from_kind, known.to_kind, known.customer, known.known_since, known.at)
+
+
+def _facts(debit: ledger.AccountRef, credit: ledger.AccountRef, amount: int, settle: str, around: _Around) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "account": debit.name,
+        "account_kind": around.from_kind,
+        "counterparty": credit.name,
+        "counterparty_kind": around.to_kind,
+        "payee_known_s": None if around.known_since is None else max(0, int((around.at - around.known_since).total_seconds())),
+        "amount": amount,
+        "asset": debit.asset,
+        "scale": debit.scale,
+        "settle": settle,
+    }
+    if around.customer is not None:
+        facts["customer"] = str(around.customer)
+    return facts
+
+
+async def _carry_out(
+    tx: Tx, by: Principal, items: Sequence[_Known], decided: Sequence[Decided], task_id: int | None
+) -> Answers:
+    answers: Answers = {}
+    now: list[tuple[_Known, Decided]] = []
+    queued: list[tuple[_Known, Decided]] = []
+    for each, decision in zip(items, decided, strict=True):
+        if decision.outcome == "hold" or (decision.outcome == "deny" and each.item.new.settle == "queued"):
+            answers[each.item.place] = await _set_aside(tx, by, each, decision, task_id)
+        else:
+            (now if each.item.new.settle == "now" else queued).append((each, decision))
+    if now:
+        concluded = await store.conclude(
+            tx,
+            by.name,
+            [each.item.row() for each, _ in now],
+            on_behalf_of=by.on_behalf_of,
+            task_id=task_id,
+            ids=[each.known.transfer_id for each, _ in now],
+            outcomes=[decision.outcome for _, decision in now],
+            decisions=[decision.id for _, decision in now],
+            fresh=[each.known.known_since is None for each, _ in now],
+            decided=gate.digest_of([decision for _, decision in now]),
+        )
+        for (each, decision), one in zip(now, concluded, strict=True):
+            answers[each.item.place] = _made(
+                by, each, decision, one.stored_at,
+                status="failed" if one.reason else "posted", reason=one.reason, journal_id=one.journal_id, task_id=task_id,
+            )  # fmt: skip
+    if queued:
+        answers |= await _queue(tx, by, queued)
+    return answers
+
+
+async def _set_aside(tx: Tx, by: Principal, each: _Known, decision: Decided, task_id: int | None) -> Transfer:
+    """Store a transfer that is held or denied."""
+    item = each.item
+    held = None
+    if decision.outcome == "hold":
+        asked = Asked(TYPE, item.digest, each.facts())
+        held = await gate.hold(tx, by, asked, item.payload, decision, task_id=task_id)
+    stored_at = await store.insert_unsettled(
+        tx,
+        by.name,
+        item.row(),
+        id=each.known.transfer_id,
+        settle=item.new.settle,
+        task_id=task_id,
+        status="held" if held else "failed",
+        reason=None if held else gate.DENIED,
+        decision_id=decision.id,
+        action_id=held.action_id if held else None,
+    )
+    if held is None:
+        detail = {
+            "transfers": [[str(each.known.transfer_id), gate.DENIED]],
+            "decisions": [str(decision.id)],
+            "decided": gate.digest_of([decision]),
+        }
+        await audit.append(
+            tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="transfers.propose", subject_kind="transfer",
+            subject_id=each.known.transfer_id, detail=detail, task_id=task_id, decision_id=decision.id,
+        )  # fmt: skip
+    return _made(
+        by, each, decision, stored_at,
+        status="held" if held else "failed", reason=None if held else gate.DENIED, task_id=task_id,
+        approval_id=held.approval_id if held else None,
+    )  # fmt: skip
+
+
+async def _queue(tx: Tx, by: Principal, items: Sequence[tuple[_Known, Decided]]) -> Answers:
+    ids = [each.known.transfer_id for each, _ in items]
+    task_ids = await work.enqueue(tx, by.name, [work.NewTask(SETTLEMENT_AGENT, SETTLE_TASK, {"transfer_id": id}) for id in ids])
+    stored_at = await store.insert_queued(
+        tx,
+        by.name,
+        [each.item.row() for each, _ in items],
+        ids=ids,
+        task_ids=task_ids,
+        decisions=[decision.id for _, decision in items],
+    )
+    await audit.append(
+        tx,
+        principal=by.name,
+        on_behalf_of=by.on_behalf_of,
+        verb="transfers.propose",
+        subject_kind="transfer",
+        subject_id=ids[0],
+        detail={
+            "transfers": [[str(id), "queued"] for id in ids],
+            "decisions": [str(decision.id) for _, decision in items],
+            "decided": gate.digest_of([decision for _, decision in items]),
+        },
+    )
+    return {
+        each.item.place: _made(by, each, decision, stored_at, status="queued", task_id=task_id)
+        for (each, decision), task_id in zip(items, task_ids, strict=True)
+    }
+
+
+async def _first_answers(tx: Tx, replays: Mapping[int, int]) -> Answers:
+    if not replays:
+        return {}
+    found = await store.by_ids(tx, sorted(set(replays.values())))
+    return {place: found[transfer_id].as_first_answered() for place, transfer_id in replays.items()}
+
+
+def _made(
+    by: Principal,
+    each: _Known,
+    decision: Decided,
+    stored_at: datetime,
+    *,
+    status: str,
+    reason: str | None = None,
+    journal_id: int | None = None,
+    task_id: int | None = None,
+    approval_id: int | None = None,
+) -> Transfer:
+    item = each.item
+    return Transfer(
+        id=each.known.transfer_id,
+        principal=by.name,
+        from_account=item.debit.name,
+        to_account=item.credit.name,
+        amount=item.amount,
+        asset=item.debit.asset,
+        scale=item.debit.scale,
+        description=item.new.description,
+        settle=item.new.settle,
+        status=status,
+        reason=reason,
+        journal_id=journal_id,
+        task_id=task_id,
+        created_at=stored_at,
+        settled_at=stored_at if status in ("posted", "failed") else None,
+        decision_id=decision.id,
+        approval_id=approval_id,
+        reasons=() if decision.outcome == "allow" else decision.verdict.reasons,
+    )
+
+
+async def _facts_of(tx: ReadTx, payload: TransferPayload) -> Mapping[str, Any]:
+    accounts = await ledger.references(tx, [payload.from_account, payload.to_account])
+    debit, credit = (accounts.get(name) for name in (payload.from_account, payload.to_account))
+    if debit is None or credit is None:
+        raise NotFound("unknown_account", "there is no such account")
+    around = _Around.of(await store.payee_facts(tx, debit.id, credit.id))
+    return _facts(debit, credit, parse_minor(payload.amount, debit.unit), payload.settle, around)
+
+
+async def _resume(tx: Tx, by: Principal, payload: TransferPayload, action_id: int) -> Transfer:
+    """Post a transfer that people agreed to; what the books refuse is how it ends."""
+    row = await store.of_action(tx, action_id)
+    accounts = await ledger.references(tx, [payload.from_account, payload.to_account])
+    debit, credit = (accounts.get(name) for name in (payload.from_account, payload.to_account))
+    if row is None or debit is None or credit is None:
+        raise Conflict("payload_changed", "the transfer is not the one that was agreed to")
+    if (row.from_account, row.to_account, row.amount) != (debit.id, credit.id, parse_minor(payload.amount, debit.unit)):
+        raise Conflict("payload_changed", "the transfer is not the one that was agreed to")
+    journal = ledger.Journal(
+        kind=TYPE,
+        entries=ledger.transfer(debit=row.from_account, credit=row.to_account, amount=row.amount),
+        actor=by.name,
+        on_behalf_of=by.on_behalf_of,
+        ref_id=row.id,
+        task_id=row.task_id,
+        approval_id=tx.approval,
+    )
+    (posted,) = await ledger.post(tx, [journal])
+    status = "failed" if posted.refusal else "posted"
+    await store.end_held(tx, row.id, status, journal_id=posted.journal_id, reason=posted.refusal)
+    if posted.refusal is None:
+        await store.know_payees(tx, [row.from_account], [row.to_account], by=by.name)
+    return (await store.by_ids(tx, [row.id]))[row.id]
+
+
+async def _end(tx: Tx, action_id: int, reason: str) -> None:
+    row = await store.of_action(tx, action_id)
+    if row is not None:
+        await store.end_held(tx, row.id, "failed", journal_id=None, reason=reason)
+
+
+registry.register(
+    registry.ActionType(
+        TYPE,
+        TransferPayload,
+        _facts_of,
+        None,
+        lambda transfer: {"transfer": str(transfer.id), "status": transfer.status, "reason": transfer.reason},
+        proposable=False,
+        resume=_resume,
+        ended=_end,
+    )
+)

@@ -1,0 +1,248 @@
+"""What becomes of a held action: votes, and its execution when the last needed one was given.
+
+The approval's row is locked first, so of votes, expiry, withdrawal and execution one comes out. At execution nothing is taken
+on trust: the digest is recomputed from what is stored, the facts are read anew, and the current policy is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from tallystick import approvals, audit, identity, work
+from tallystick.actions import held as store
+from tallystick.actions import registry
+from tallystick.actions.gate import DENIED, check_reach, decide, denied, shown_of
+from tallystick.actions.model import Action, Asked, Denied
+from tallystick.db import ReadTx, Tx
+from tallystick.identity import Principal
+from tallystick.kit import Conflict, Forbidden, NotFound, TallystickError, Unavailable, digest
+
+_NEWEST = 2**63 - 1
+
+
+async def vote(
+    tx: Tx,
+    approval_id: int,
+    by: Principal,
+    said: Literal["approve", "reject"],
+    *,
+    seen: bytes,
+    reason: str | None = None,
+) -> approvals.Approval | TallystickError:
+    """Vote on a held action, as `approvals.vote`; the last vote that was needed carries it out.
+
+    Whatever then stops it (policy has changed, the money is gone) is written down as the action's end. A refusal of the vote is
+    given back, as it is on the record.
+    """
+    approval = await approvals.vote(tx, approval_id, by, said, seen, reason=reason)
+    return approval if isinstance(approval, TallystickError) else await settle(tx, approval)
+
+
+async def break_glass(
+    tx: Tx, approval_id: int, by: Principal, *, seen: bytes, reason: str
+) -> approvals.Approval | TallystickError:
+    """Break the glass on a held action, as `approvals.break_glass`; the second person's word carries it out."""
+    approval = await approvals.break_glass(tx, approval_id, by, seen, reason=reason)
+    return approval if isinstance(approval, TallystickError) else await settle(tx, approval)
+
+
+async def withdraw(tx: Tx, approval_id: int, by: Principal) -> approvals.Approval:
+    """Take a held action back, as `approvals.withdraw`."""
+    return await settle(tx, await approvals.withdraw(tx, approval_id, by))
+
+
+async def amend(tx: Tx, action_id: int, by: Principal, payload: Mapping[str, Any]) -> Action:
+    """Let a held action be about something else of the same type: decided anew, all votes void, its editor no voter.
+
+    Refuses with `NotFound` (`unknown_action`), `Conflict` (`action_ended`), `Forbidden` (`not_the_maker`, and `denied` where
+    policy denies the new payload), and as the type and `approvals.amend` do.
+    """
+    action = await store.lock(tx, action_id)
+    if action is None or action.approval_id is None:
+        raise unknown_action(action_id)
+    if action.status != "held":
+        raise Conflict("action_ended", f"the action is {action.status}")
+    maker = store.principal(action.maker)
+    if by.name not in {maker.name, maker.owner, maker.on_behalf_of} and "operator" not in by.roles:
+        raise Forbidden("not_the_maker", "who proposed it changes it, who stands behind them, or an operator")
+    kind = registry.named(action.type)
+    read = kind.read(payload)
+    written = kind.write(read)
+    if kind.resume is not None:
+        raise Conflict("not_amendable", f"a held {kind.name} is withdrawn and proposed again")
+    facts = dict(await kind.facts(tx, read))
+    check_reach(maker, facts)
+    asked = Asked(kind.name, digest([kind.name, written]), facts)
+    (decided,) = await decide(tx, maker, [asked], task_id=action.task_id)
+    if decided.outcome == "deny":
+        raise denied(Denied(decided.id, decided.verdict.reasons))
+    await approvals.amend(tx, action.approval_id, asked.digest, shown_of(asked, written, decided), by)
+    await store.amend(tx, action.id, payload=written, digest=asked.digest, decision_id=decided.id)
+    await audit.append(
+        tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.amend", subject_kind="action", subject_id=action.id,
+        detail={"type": kind.name}, decision_id=decided.id,
+        approval_id=action.approval_id,
+    )  # fmt: skip
+    return await get(tx, action_id)
+
+
+async def expire_due(tx: Tx, *, limit: int = approvals.MAX_AT_ONCE) -> int:
+    """Let the clock have its say over approvals, and end the actions of those that are over; how many it moved."""
+    moved = await approvals.expire_due(tx, limit=limit)
+    for one in moved:
+        await settle(tx, await approvals.get(tx, one.approval_id))
+    return len(moved)
+
+
+async def settle(tx: Tx, approval: approvals.Approval) -> approvals.Approval:
+    """Bring the action of an approval to where the approval stands: carried out, or at its end."""
+    action = await store.by_approval(tx, approval.id)
+    if action is None or action.status != "held":
+        return approval
+    if approval.status == "approved" and action.task_id is None:
+        await _execute(tx, action, approval)
+        return await approvals.get(tx, approval.id)
+    if approval.status not in ("open", "approved"):
+        await store.end(tx, action.id, approval.status, reason=approval.status)
+        await _ended(tx, action, approval.status)
+    if approval.status != "open" and action.task_id is not None and not await store.asked_for(tx, action.task_id):
+        # The task that proposed it runs again, and finds what people have said.
+        await work.wake(tx, action.task_id, {"approval": str(approval.id), "status": approval.status})
+    return approval
+
+
+async def get(tx: ReadTx, action_id: int) -> Action:
+    """One held action; refuses with `NotFound` (`unknown_action`)."""
+    found = await store.action(tx, action_id)
+    if found is None:
+        raise unknown_action(action_id)
+    return found
+
+
+async def approval_action(tx: ReadTx, approval_id: int) -> Action:
+    """The action that an approval is about; refuses with `NotFound` (`unknown_approval`)."""
+    found = await store.of_approval(tx, approval_id)
+    if found is None:
+        raise NotFound("unknown_approval", f"no action is put to people by approval {approval_id}")
+    return found
+
+
+def unknown_action(action_id: int) -> NotFound:
+    """The refusal of an id that no action has."""
+    return NotFound("unknown_action", f"there is no action {action_id}")
+
+
+async def page(
+    tx: ReadTx,
+    *,
+    type: str | None = None,
+    status: str | None = None,
+    principal: str | None = None,
+    task_id: int | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Action]:
+    """A page of held actions and what became of them, newest first."""
+    return await store.page(
+        tx, type=type, status=status, principal=principal, task_id=task_id, before=before or _NEWEST, limit=limit
+    )
+
+
+async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> None:
+    reason: str | None = None
+    if not digest([action.type, dict(action.payload)]) == action.digest == approval.digest:
+        reason = "payload_changed"
+    else:
+        refusal = await approvals.consume(tx, approval.id, action.digest, by=action.principal)
+        reason = None if refusal is None else refusal.code
+    if reason is not None:
+        await _fail(tx, action, reason)
+        return
+    by = await _as_of_now(tx, store.principal(action.maker))
+    if by is None:
+        await _fail(tx, action, "authority_gone")
+        return
+    kind = registry.named(action.type)
+    try:
+        payload = kind.read(action.payload)
+        facts = dict(await kind.facts(tx, payload))
+        check_reach(by, facts)
+        (decided,) = await decide(tx, by, [Asked(action.type, action.digest, facts)], task_id=action.task_id, agreed=[approval])
+    except TallystickError as error:
+        await _stop(tx, action, error)
+        return
+    if decided.outcome != "allow":
+        await _fail(tx, action, DENIED if decided.outcome == "deny" else "approval_outgrown", decided.id)
+        return
+    tx.decision, tx.approval = decided.id, approval.id
+    try:
+        async with tx.part():
+            result = await _run(kind, tx, by, payload, action.id)
+    except TallystickError as error:
+        await _stop(tx, action, error, decided.id)
+        return
+    told: Mapping[str, Any] = kind.tell(result)
+    await store.end(tx, action.id, "executed", result=told, executed_by=decided.id)
+    await audit.append(
+        tx, principal=action.principal, on_behalf_of=action.on_behalf_of, verb="actions.execute", subject_kind="action",
+        subject_id=action.id, detail={"type": action.type}, task_id=action.task_id,
+        decision_id=decided.id, approval_id=approval.id,
+    )  # fmt: skip
+
+
+async def _as_of_now(tx: Tx, maker: Principal) -> Principal | None:
+    """Who proposed it, with no more than they had then and no more than they have now; `None` where that is gone.
+
+    What is disabled, and a mandate that was revoked or is over, leaves nothing. A part of the house is always there.
+    """
+    try:
+        await identity.get(tx, maker.name)
+    except NotFound:
+        return maker
+    mandate_id = None if maker.mandate is None else maker.mandate.id
+    now = await identity.acting(tx, maker.name, version=maker.version, mandate_id=mandate_id)
+    if now is None:
+        return None
+    return replace(
+        now,
+        roles=now.roles & maker.roles,
+        accounts=_both(now.accounts, maker.accounts),
+        customers=_both(now.customers, maker.customers),
+    )
+
+
+def _both(now: frozenset[Any] | None, then: frozenset[Any] | None) -> frozenset[Any] | None:
+    if now is None or then is None:
+        return then if now is None else now
+    return now & then
+
+
+async def _run(kind: registry.ActionType[Any], tx: Tx, by: Principal, payload: Any, action_id: int) -> Any:
+    if kind.resume is not None:
+        return await kind.resume(tx, by, payload, action_id)
+    assert kind.run is not None, "what cannot wait is not held"
+    return await kind.run(tx, by, payload)
+
+
+async def _stop(tx: Tx, action: store.Kept, error: TallystickError, decision_id: int | None = None) -> None:
+    if isinstance(error, Unavailable):
+        raise error
+    await _fail(tx, action, error.code, decision_id)
+
+
+async def _fail(tx: Tx, action: store.Kept, reason: str, decision_id: int | None = None) -> None:
+    await store.end(tx, action.id, "failed", reason=reason, executed_by=decision_id)
+    await _ended(tx, action, reason)
+
+
+async def _ended(tx: Tx, action: store.Kept, reason: str) -> None:
+    kind = registry.named(action.type)
+    if kind.ended is not None:
+        await kind.ended(tx, action.id, reason)
+    await audit.append(
+        tx, principal=action.principal, on_behalf_of=action.on_behalf_of, verb="actions.end", subject_kind="action",
+        subject_id=action.id, detail={"type": action.type, "reason": reason}, task_id=action.task_id,
+        approval_id=action.approval_id,
+    )  # fmt: skip

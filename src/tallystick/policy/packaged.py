@@ -1,0 +1,36 @@
+"""The policies that come with the program, and putting one in force where there is none."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from tallystick.db import Tx
+from tallystick.policy import listing, store
+from tallystick.policy.counting import current
+from tallystick.policy.model import Applied
+from tallystick.policy.parsing import parse
+from tallystick.policy.rules import EMPTY, Policy
+from tallystick.policy.service import apply
+
+PACKAGED = ("default", "demo")
+SANCTIONS = "sanctions"
+
+
+def packaged(name: str) -> Policy:
+    """The policy `default`, for a small bank to start from, or `demo`."""
+    return parse(packaged_text(name), f"{name}.yaml")
+
+
+def packaged_text(name: str) -> str:
+    """The text of such a policy, with what it says of itself."""
+    assert name in PACKAGED
+    return files(__package__).joinpath(f"{name}.yaml").read_text("utf-8")
+
+
+async def install(tx: Tx, name: str, *, by: str) -> Applied | None:
+    """Put a policy in force where none is, and make the list of sanctions that it looks into, empty; `None` where one is."""
+    if await current(tx) is not EMPTY or await store.applied(tx, before=2**63 - 1, limit=1):
+        return None
+    if not any(one.name == SANCTIONS for one in await store.lists(tx)):
+        await listing.make_empty(tx, SANCTIONS, by=by)
+    return await apply(tx, packaged(name), by=by)

@@ -1,0 +1,82 @@
+"""`tallystick policy` and `tallystick lists`: from the file to being in force, and what exit status says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import command
+from tests.conftest import ROOT, TestDatabase
+from tests.permitted import without_policy
+
+CASES = ROOT / "tests/policy_cases.yaml"
+HOUSE = "name: house\nrules:\n  - {id: all, allow: yes}\n  - {id: small, amount: {at_most: {EUR: 10}}}\n"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    file = tmp_path / "house.yaml"
+    file.write_text(HOUSE)
+    return file
+
+
+def test_a_file_is_checked_and_every_problem_is_told(database: TestDatabase, house: Path) -> None:
+    assert "rules=2" in command(database, "policy", "check", str(house)).stdout
+    house.write_text("name: house\nrules:\n  - {id: a}\n  - {id: a, amount: {at_most: 3}}\n")
+    wrong = command(database, "policy", "check", str(house))
+    assert wrong.exit_code == 1
+    for place in ("house.yaml: rules[0]: ", "house.yaml: rules[1].id: ", "house.yaml: rules[1].amount.at_most: ", "3 problems"):
+        assert place in wrong.stderr
+    gone = command(database, "policy", "check", str(house.with_name("gone.yaml")))
+    assert (gone.exit_code, "[file_unreadable]" in gone.stderr) == (1, True)
+
+
+def test_a_policy_is_applied_compared_and_shown(database: TestDatabase, house: Path) -> None:
+    applied = command(database, "policy", "apply", str(house), "--as", "anna")
+    assert (applied.exit_code, "policy=house" in applied.stdout) == (0, True), applied.output
+    same = command(database, "policy", "diff", str(house))
+    assert (same.exit_code, "0 differences" in same.stdout) == (0, True)
+    house.write_text(HOUSE.replace("10", "20"))
+    other = command(database, "policy", "diff", str(house))
+    assert (other.exit_code, '~ small.amount: {"at_most":{"EUR":10}} -> {"at_most":{"EUR":20}}' in other.stdout) == (1, True)
+    shown = command(database, "policy", "show")
+    assert "applied by cli:anna" in shown.stdout
+    digest = shown.stdout.split("digest=")[1].split()[0]
+    assert '"name":"house"' in command(database, "policy", "show", digest[:10], "--json").stdout
+    assert command(database, "policy", "show", "f" * 64).exit_code == 1
+
+
+def test_cases_are_tried_and_a_difference_is_exit_status_1(database: TestDatabase, house: Path, tmp_path: Path) -> None:
+    tried = command(database, "policy", "test", "default", str(CASES))
+    assert (tried.exit_code, " 0 differ" in tried.stdout) == (0, True), tried.output
+    cases = tmp_path / "cases.yaml"
+    cases.write_text("facts: {asset: EUR}\ncases:\n  - {name: ten, facts: {amount: '10'}, outcome: deny}\n")
+    wrong = command(database, "policy", "test", str(house), str(cases))
+    assert (wrong.exit_code, "DIFFERS" in wrong.stdout) == (1, True)
+
+
+def test_replay_without_decisions_finds_nothing(database: TestDatabase, house: Path) -> None:
+    for more in ((), ("--candidate", str(house)), ("--since", "2026-01-01")):
+        replayed = command(database, "policy", "replay", *more)
+        assert (replayed.exit_code, "decisions=0 differ=0" in replayed.stdout) == (0, True)
+
+
+def test_lists_are_imported_and_searched(database: TestDatabase, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("id,name\n36,José García\n")
+    told = command(database, "lists", "import", "sanctions", str(file), "--as", "anna")
+    assert (told.exit_code, "list=sanctions kind=names entries=1" in told.stdout) == (0, True), told.output
+    assert "36" in command(database, "lists", "find", "GARCIA jose").stdout
+    assert command(database, "lists", "find", "nobody").exit_code == 1
+    assert "José García" in command(database, "lists", "show", "sanctions").stdout
+    assert "cli:anna" in command(database, "lists", "list").stdout
+    assert "[unknown_list]" in command(database, "lists", "show", "nothing").stderr
+    assert "[unknown_format]" in command(database, "lists", "import", "x", str(file), "--format", "pdf").stderr
+
+
+def test_migrate_puts_the_default_in_force_once(database: TestDatabase, house: Path) -> None:
+    without_policy(database.owner_url)
+    assert "the default policy is in force" in command(database, "migrate").stdout
+    assert "the default policy is in force" not in command(database, "migrate").stdout
+    assert "policy=default" in command(database, "policy", "show").stdout

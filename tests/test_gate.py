@@ -542,3 +542,30 @@ async def test_nobody_is_shown_by_what_a_customer_proves_who_they_are(db: Databa
             text = (await client.get(path)).text
             assert '"hash":"hidden"' in text
             assert '"salt":"hidden"' in text
+
+
+async def test_a_question_whose_time_is_over_at_a_vote_ends_its_action(db: Database, database: TestDatabase) -> None:
+    async with _bank(db, _hold(action="transfer")) as client:
+        held = body_of(await _post(client, "/v1/transfers", _money()))
+        with psycopg.connect(database.owner_url) as connection:
+            hours = "interval '2 hours'"
+            moved = f"asked_at = asked_at - {hours}, expires_at = expires_at - {hours}"
+            connection.execute(f"update approvals.approval set {moved}".encode())
+        refused = await _vote(db, int(held["approval_id"]), EVA)
+        assert isinstance(refused, TallystickError)
+        assert refused.code == "approval_closed"
+        done = await _transfer(db, held["id"])
+        assert (done.status, done.reason) == ("failed", "expired")
+
+
+async def test_the_rules_are_changed_by_admins_and_nobody_else(db: Database) -> None:
+    await fund(db)
+    await _rules(db)
+    async with db.read() as tx:
+        document = policy.canonical(await policy.current(tx))
+    payload = actions.ApplyPolicy(document)
+    for by in (house("clerk"), Principal("bot", "agent", frozenset({"agent"}), owner="anna"), EVA):
+        with pytest.raises(TallystickError, match="role_missing"):
+            await actions.perform(strict(db), by, payload)
+    applied: Any = await actions.perform(strict(db), JAN, payload)
+    assert applied.applied_by == "jan"

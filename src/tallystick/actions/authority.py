@@ -50,6 +50,7 @@ register(
         _policy_facts,
         _apply,
         lambda applied: {"digest": applied.digest, "policy": str(applied.id)},
+        roles=frozenset({"admin"}),
     )
 )
 register(ActionType("list.import", ImportList, _list_facts, None, proposable=False))

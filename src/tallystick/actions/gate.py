@@ -120,6 +120,8 @@ async def enter_many(
                 answers[place] = await _earlier(tx, uses[key], digests[place])
                 continue
             kind = registry.of(payload)
+            if kind.roles.isdisjoint(by.roles):
+                raise Forbidden("role_missing", f"{kind.name} is proposed by: {', '.join(sorted(kind.roles))}")
             facts = dict(await kind.facts(tx, payload))
             check_reach(by, facts)
             new.append((place, Asked(kind.name, digests[place], facts)))
@@ -287,8 +289,13 @@ def check_reach(by: Principal, facts: Mapping[str, Any]) -> None:
         for name in facts.get("accounts") or ([facts["account"]] if facts.get("account") is not None else []):
             if name not in by.accounts:
                 raise NotFound("unknown_account", f"there is no account {name}")
-    if by.customers is not None and (customer := facts.get("customer")) is not None and int(customer) not in by.customers:
+    if by.customers is None:
+        return
+    customer, case = facts.get("customer"), facts.get("case")
+    if customer is not None and int(customer) not in by.customers:
         raise NotFound("unknown_customer", f"there is no customer {customer}")
+    if case is not None and customer is None:
+        raise NotFound("unknown_case", f"there is no case {case}")
 
 
 def denied(refusal: Denied) -> Forbidden:

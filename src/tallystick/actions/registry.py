@@ -29,9 +29,9 @@ class ActionType(Generic[Payload]):
 
     `facts` reads what policy is to see (docs/policy.md lists the names); `account`, `accounts` and `customer` among them
     are what the proposer has to have in reach. `run` carries it out, in the transaction of its decision, and may refuse;
-    `tell` says in JSON what came of it. What is `proposable` can be proposed by its name alone; fields that are `hidden`
-    are shown to nobody. Of an action that was held, by its id, `resume` carries it out where that differs from `run`, and
-    `ended` is told of an end without it.
+    `tell` says in JSON what came of it. `roles` are those who may propose it. What is `proposable` can be proposed by its
+    name alone; fields that are `hidden` are shown to nobody. Of an action that was held, by its id, `resume` carries it out
+    where that differs from `run`, and `ended` is told of an end without it.
     """
 
     name: str
@@ -39,6 +39,7 @@ class ActionType(Generic[Payload]):
     facts: Callable[[ReadTx, Payload], Awaitable[Mapping[str, Any]]]
     run: Callable[[Tx, Principal, Payload], Awaitable[Any]] | None
     tell: Callable[[Any], Mapping[str, Any]] = lambda _: {}
+    roles: frozenset[str] = frozenset({"agent", "operator"})
     proposable: bool = True
     hidden: frozenset[str] = frozenset()
     resume: Callable[[Tx, Principal, Payload, int], Awaitable[Any]] | None = None

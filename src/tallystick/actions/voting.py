@@ -36,16 +36,25 @@ async def vote(
     Whatever then stops it (policy has changed, the money is gone) is written down as the action's end. A refusal of the vote is
     given back, as it is on the record.
     """
-    approval = await approvals.vote(tx, approval_id, by, said, seen, reason=reason)
-    return approval if isinstance(approval, TallystickError) else await settle(tx, approval)
+    return await _settled(tx, approval_id, await approvals.vote(tx, approval_id, by, said, seen, reason=reason))
 
 
 async def break_glass(
     tx: Tx, approval_id: int, by: Principal, *, seen: bytes, reason: str
 ) -> approvals.Approval | TallystickError:
     """Break the glass on a held action, as `approvals.break_glass`; the second person's word carries it out."""
-    approval = await approvals.break_glass(tx, approval_id, by, seen, reason=reason)
-    return approval if isinstance(approval, TallystickError) else await settle(tx, approval)
+    return await _settled(tx, approval_id, await approvals.break_glass(tx, approval_id, by, seen, reason=reason))
+
+
+async def _settled(
+    tx: Tx, approval_id: int, answer: approvals.Approval | TallystickError
+) -> approvals.Approval | TallystickError:
+    if not isinstance(answer, TallystickError):
+        return await settle(tx, answer)
+    if answer.code == "approval_closed":
+        # The clock may have ended it at this very vote; then its action ends, too.
+        await settle(tx, await approvals.get(tx, approval_id))
+    return answer
 
 
 async def withdraw(tx: Tx, approval_id: int, by: Principal) -> approvals.Approval:

@@ -89,13 +89,21 @@ def main() -> None:
             )
         urls = {"gate": server.url_as("tallystick_app"), "bare": server.url_of("bare", "tallystick_app")}
         key = asyncio.run(_prepare(urls))
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            # A bank's accounts have paid each other before.
+            connection.execute(
+                "insert into actions.payee (account_id, payee, since, by_principal) select a.id, b.name, now(), 'bench'"
+                " from ledger.account a cross join ledger.account b where a.id <> b.id"
+            )
+            connection.execute("vacuum analyze")
         _http(urls, key, arguments)
         asyncio.run(_batches(urls, arguments))
         asyncio.run(_more(urls["gate"], arguments))
 
 
 async def _prepare(urls: dict[str, str]) -> str:
-    for url in urls.values():
+    secrets = {}
+    for name, url in urls.items():
         database = Database(url)
         await database.open()
         async with permitted(database).write() as tx:
@@ -109,9 +117,9 @@ async def _prepare(urls: dict[str, str]) -> str:
             await policy.apply(tx, {"name": "bench", "rules": _RULES}, by="bench")
             await policy.import_list(tx, "sanctions", [("1", "Nobody Anywhere")], kind="names", source="bench", by="bench")
             await identity.add_principal(tx, "anna", kind="person", by="bench")
-            key = await identity.create_key(tx, "bench-agent", kind="service", by="bench")
+            secrets[name] = (await identity.create_key(tx, "bench-agent", kind="service", by="bench")).secret
         await database.close()
-    return key.secret
+    return secrets["gate"]
 
 
 def _http(urls: dict[str, str], key: str, arguments: argparse.Namespace) -> None:
@@ -133,6 +141,7 @@ def _http(urls: dict[str, str], key: str, arguments: argparse.Namespace) -> None
     rates = {name: statistics.median(run.rate for run in runs) for name, runs in results.items()}
     for name, runs in results.items():
         middle = sorted(runs, key=lambda run: run.rate)[len(runs) // 2]
+        assert set().union(*(run.statuses for run in runs)) == {201}, "each transfer was posted"
         statuses = {status: sum(run.statuses.get(status, 0) for run in runs) for run in runs for status in run.statuses}
         table.add_row(
             name, f"{rates[name]:,.0f}", f"{min(run.rate for run in runs):,.0f}", f"{max(run.rate for run in runs):,.0f}",

@@ -160,7 +160,8 @@ async def decide(
     What policy holds is allowed where people have `agreed` to it, and their quorum covers what policy asks for now.
     One event of the record tells of them, unless the caller's own does (`tell`).
     """
-    about = [{**one.facts, "action": one.type, **policy.principal_facts(by)} for one in asked]
+    who = policy.principal_facts(by)
+    about = [{**one.facts, "action": one.type, **who} for one in asked]
     rules, usage = await policy.gather_current(tx, about)
     outcomes: list[tuple[str, policy.Verdict]] = []
     approved: list[int | None] = []

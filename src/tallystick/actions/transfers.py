@@ -55,11 +55,7 @@ class _Checked:
     amount: int
     payload: Mapping[str, Any]
     digest: bytes
-
-    def row(self) -> store.NewRow:
-        return store.NewRow(
-            self.new.key, self.digest, self.debit.id, self.credit.id, self.amount, self.debit.asset, self.new.description
-        )
+    row: store.NewRow
 
 
 Answers = dict[int, Transfer | TallystickError]
@@ -194,7 +190,9 @@ def _check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRe
     }
     if new.description is not None:
         payload["description"] = new.description
-    return _Checked(place, new, debit, credit, amount, payload, digest([TYPE, payload]))
+    asked = digest([TYPE, payload])
+    row = store.NewRow(new.key, asked, debit.id, credit.id, amount, debit.asset, new.description)
+    return _Checked(place, new, debit, credit, amount, payload, asked, row)
 
 
 async def _decide(tx: Tx, by: Principal, items: Sequence[_Checked], task_id: int | None, agreed: Agreed | None) -> Answers:
@@ -204,7 +202,7 @@ async def _decide(tx: Tx, by: Principal, items: Sequence[_Checked], task_id: int
     said: list[tuple[Action, approvals.Approval] | None] = []
     if agreed is not None:
         items, said, answers = await _agreed(tx, by, items, agreed)
-    for item, known in zip(items, await store.prepare(tx, by.name, [item.row() for item in items]), strict=True):
+    for item, known in zip(items, await store.prepare(tx, by.name, [item.row for item in items]), strict=True):
         if known.state == "reused":
             answers[item.place] = key_reused()
         elif known.state == "replay":
@@ -250,30 +248,13 @@ class _Known:
     known: store.Prepared
 
     def facts(self) -> dict[str, Any]:
-        item, known = self.item, self.known
-        assert known.from_kind is not None
-        assert known.to_kind is not None
-        return _facts(item.debit, item.credit, item.amount, item.new.settle, _Around.of(known))
+        item = self.item
+        return _facts(item.debit, item.credit, item.amount, item.new.settle, self.known)
 
 
-@dataclass(frozen=True, slots=True)
-class _Around:
-    """What policy is to see of the accounts of a transfer."""
-
-    from_kind: str
-    to_kind: str
-    customer: int | None
-    known_since: datetime | None
-    at: datetime
-
-    @classmethod
-    def of(cls, known: store.Prepared | store.PayeeFacts) -> _Around:
-        assert known.from_kind is not None
-        assert known.to_kind is not None
-        return cls(known.from_kind, known.to_kind, known.customer, known.known_since, known.at)
-
-
-def _facts(debit: ledger.AccountRef, credit: ledger.AccountRef, amount: int, settle: str, around: _Around) -> dict[str, Any]:
+def _facts(
+    debit: ledger.AccountRef, credit: ledger.AccountRef, amount: int, settle: str, around: store.Prepared | store.PayeeFacts
+) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "account": debit.name,
         "account_kind": around.from_kind,
@@ -305,7 +286,7 @@ async def _carry_out(
         concluded = await store.conclude(
             tx,
             by.name,
-            [each.item.row() for each, _ in now],
+            [each.item.row for each, _ in now],
             on_behalf_of=by.on_behalf_of,
             task_id=task_id,
             ids=[each.known.transfer_id for each, _ in now],
@@ -334,7 +315,7 @@ async def _set_aside(tx: Tx, by: Principal, each: _Known, decision: Decided, tas
     stored_at = await store.insert_unsettled(
         tx,
         by.name,
-        item.row(),
+        item.row,
         id=each.known.transfer_id,
         settle=item.new.settle,
         task_id=task_id,
@@ -366,7 +347,7 @@ async def _queue(tx: Tx, by: Principal, items: Sequence[tuple[_Known, Decided]])
     stored_at = await store.insert_queued(
         tx,
         by.name,
-        [each.item.row() for each, _ in items],
+        [each.item.row for each, _ in items],
         ids=ids,
         task_ids=task_ids,
         decisions=[decision.id for _, decision in items],
@@ -437,7 +418,7 @@ async def _facts_of(tx: ReadTx, payload: TransferPayload) -> Mapping[str, Any]:
     debit, credit = (accounts.get(name) for name in (payload.from_account, payload.to_account))
     if debit is None or credit is None:
         raise NotFound("unknown_account", "there is no such account")
-    around = _Around.of(await store.payee_facts(tx, debit.id, credit.id))
+    around = await store.payee_facts(tx, debit.id, credit.id)
     return _facts(debit, credit, parse_minor(payload.amount, debit.unit), payload.settle, around)
 
 

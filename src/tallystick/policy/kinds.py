@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from tallystick.kit import Asset, format_minor
@@ -507,9 +508,14 @@ def _words_of(value: Any) -> list[str]:
     values: list[str] = [] if value is None else [value] if isinstance(value, str) else list(value)
     for one in values:
         # A name without a letter or digit is on no list, whoever bears it.
-        if not isinstance(one, str) or not (one.isalnum() or any(map(str.isalnum, one))):
+        if not isinstance(one, str) or not _is_a_name(one):
             raise ValueError("name")
     return values
+
+
+@lru_cache(maxsize=4096)
+def _is_a_name(text: str) -> bool:
+    return text.isalnum() or any(map(str.isalnum, text))
 
 
 def _squeezed(text: object) -> str:

@@ -26,12 +26,12 @@ declare
 begin
     perform pg_advisory_xact_lock_shared(7331003);
     select array_agg(c.state order by c.ord), array_agg(c.ref_id order by c.ord),
-           array_agg(u.debit) filter (where c.state = 'fresh') || array_agg(u.credit) filter (where c.state = 'fresh')
+           array_agg(p_from[c.ord]) filter (where c.state = 'fresh') || array_agg(p_to[c.ord]) filter (where c.state = 'fresh')
       into v_state, v_id, v_wait
       from db.claim(array_fill(p_principal, array[n]), p_key, p_hash, array_fill('transfer'::text, array[n]),
-                    (select array_agg(nextval('actions.transfer_id_seq')) from generate_series(1, n))) as c
-      join unnest(p_from, p_to) with ordinality as u (debit, credit, ord) on u.ord = c.ord;
+                    (select array_agg(nextval('actions.transfer_id_seq')) from generate_series(1, n))) as c;
     if v_wait is not null then
+        v_wait := array(select distinct u.id from unnest(v_wait) as u (id));
         perform from ledger.balance b where b.account_id = any (v_wait) order by b.account_id for no key update;
     end if;
     return query

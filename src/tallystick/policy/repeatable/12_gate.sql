@@ -228,6 +228,17 @@ declare
     v_allowed bigint;
     v_taken   bigint;
 begin
+    insert into policy.consumption (decision_id)
+    select d.id
+      from unnest(p_ids) as u (id)
+      join policy.decision d on d.id = u.id
+     where d.outcome = 'allow'
+        on conflict (decision_id) do nothing;
+    get diagnostics v_taken = row_count;
+    if v_taken = cardinality(p_ids) then
+        return;
+    end if;
+    -- Not all of them are new: either one is not as it has to be, or the effect takes several statements of this transaction.
     select count(*)
       into v_allowed
       from unnest(p_ids) as u (id)
@@ -236,10 +247,6 @@ begin
     if v_allowed <> cardinality(p_ids) then
         raise exception 'an effect needs a decision that allows it' using errcode = 'TS008';
     end if;
-    insert into policy.consumption (decision_id)
-    select u.id from unnest(p_ids) as u (id) order by u.id
-        on conflict (decision_id) do nothing;
-    -- An effect may take several statements of one transaction.
     select count(*)
       into v_taken
       from unnest(p_ids) as u (id)

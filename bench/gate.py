@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import random
 import statistics
 import tempfile
@@ -177,6 +178,9 @@ async def _posting(database: Database, name: str, size: int, prefix: str, second
     async with database.read() as tx:
         ids = {account: ref.id for account, ref in (await ledger.references(tx, ACCOUNTS)).items()}
     done, number = 0, 0
+    # As a server does when it starts.
+    gc.collect()
+    gc.freeze()
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
         pairs = [chance.sample(ACCOUNTS, 2) for _ in range(size)]

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
-_ACCOUNT = re.compile(r"\b[A-Z]{2}[0-9]{10,32}\b")
+_ACCOUNT = re.compile(r"\b[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30}\b")
 EFFECTS = frozenset(
     {"send_money", "schedule_transaction", "update_scheduled_transaction", "update_password", "update_user_info"}
 )
@@ -54,7 +54,7 @@ def counted(path: Path) -> Iterator[Run]:
         for line in lines:
             run = json.loads(line, parse_float=Decimal)
             attack = run["attack_type"]
-            if (attack or "").endswith("_dos") or run["user_task_id"].startswith("injection_task_"):
+            if (attack or "").endswith("dos") or run["user_task_id"].startswith("injection_task_"):
                 continue
             if run["security"] if attack else run["utility"]:
                 yield _read(run)

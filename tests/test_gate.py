@@ -569,3 +569,22 @@ async def test_the_rules_are_changed_by_admins_and_nobody_else(db: Database) -> 
             await actions.perform(strict(db), by, payload)
     applied: Any = await actions.perform(strict(db), JAN, payload)
     assert applied.applied_by == "jan"
+
+
+async def test_what_was_let_pass_for_one_thing_is_no_leave_for_another(db: Database) -> None:
+    await fund(db)
+    await _rules(db)
+    plain = strict(db)
+
+    async def work_of(tx: Any) -> int:
+        assert tx.decision is not None
+        return int(tx.decision)
+
+    decision: Any = await actions.perform(plain, house("clerk"), actions.AddPayee("ALICE", "CZ001"), work_of)
+    async with db.read() as rx:
+        alice, bob = [(await ledger.account(rx, name)).id for name in ("ALICE", "BOB")]
+        assert (await policy.decision(rx, decision)).consumed
+    journal = ledger.Journal("test", ledger.transfer(debit=alice, credit=bob, amount=1), "x")
+    with pytest.raises(Conflict, match="decision_consumed"):
+        async with plain.write() as tx:
+            await ledger.post(tx, [journal], decisions=[decision])

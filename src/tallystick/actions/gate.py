@@ -128,6 +128,8 @@ async def enter_many(
         except TallystickError as refusal:
             answers[place] = refusal
     decided = await decide(tx, by, [asked for _, asked in new], task_id=task_id) if new else []
+    # A decision is for the transaction that asked for it: no other can post under it.
+    await policy.consume(tx, [one.id for one in decided if one.outcome == "allow"])
     for (place, asked), one in zip(new, decided, strict=True):
         key = proposals[place][1]
         if one.outcome == "allow":

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from tallystick import approvals, audit, identity, work
+from tallystick import approvals, audit, identity, policy, work
 from tallystick.actions import held as store
 from tallystick.actions import registry
 from tallystick.actions.gate import DENIED, check_reach, decide, denied, shown_of
@@ -185,6 +185,7 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
     if decided.outcome != "allow":
         await _fail(tx, action, DENIED if decided.outcome == "deny" else "approval_outgrown", decided.id)
         return
+    await policy.consume(tx, [decided.id])
     tx.decision, tx.approval = decided.id, approval.id
     try:
         async with tx.part():

@@ -36,7 +36,7 @@ returning n
 
 -- lock_order --
 -- One change of an order at a time.
-select pg_advisory_xact_lock(7331021, (%(id)s::bigint %% 2147483647)::integer) is null as locked
+select pg_advisory_xact_lock(7331023, (%(id)s::bigint %% 2147483647)::integer) is null as locked
 
 -- plans --
 -- Standing orders that say when they are carried out, as they stand, of an account or by name, in id order.

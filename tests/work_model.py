@@ -328,7 +328,8 @@ class Model:
             raise Refused("task_already_finished")
 
     def expire(self) -> list[int]:
-        due = [t for t in self.tasks.values() if t.outcome is None and (t.new.deadline_at or self.now + 1) <= self.now]
+        deadlines = [(t, t.new.deadline_at) for t in self.tasks.values() if t.outcome is None]
+        due = [t for t, deadline_at in deadlines if deadline_at is not None and deadline_at <= self.now]
         self._end_all(due, "failed", "deadline_passed: it was not finished by its deadline")
         return sorted(task.id for task in due)
 

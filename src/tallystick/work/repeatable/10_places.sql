@@ -213,31 +213,50 @@ declare
     v_seen   bigint[];
     v_agents text[];
     v_keys   text[];
+    k_agents text[] := '{}';
+    k_keys   text[] := '{}';
 begin
     -- Nobody adds to what is to run after a task that ended: its place is locked by this transaction, and whoever enqueues such a
     -- task locks it too.
     select array_agg(distinct d.task_id) into v_freed from work.dependency d where d.on_task = any (p_done);
+    -- Keys come before rows. Where a look at the rows shows another key that is needed, the rows and the keys are given back, and all
+    -- of it is taken anew with that key among them.
     loop
-        with recursive after_ (task_id, on_task) as (
-            select d.task_id, d.on_task from work.dependency d where d.on_task = any (p_not_done || v_ended)
-            union
-            select d.task_id, d.on_task from after_ a join work.dependency d on d.on_task = a.task_id
-        )
-        select array_agg(f.task_id), array_agg(f.on_task) into v_gone, v_on
-          from (select a.task_id, min(a.on_task) as on_task
-                  from after_ a
-                 where a.task_id <> all (coalesce(v_ended, '{}'))
-                 group by a.task_id) f;
-        select array_agg(k.agent), array_agg(k.key) into v_agents, v_keys
-          from (select distinct t.agent, t.key from work.turn t where t.task_id = any (p_left || v_ended || v_gone)) k;
-        perform work.lock_keys(v_agents, v_keys);
-        v_next := work.next_in_turn(v_agents, v_keys, p_left || v_ended || v_gone);
-        exit when not exists (select unnest(v_ended || v_gone || v_freed || v_next) except select unnest(v_locked));
-        -- Whoever else would move one of these is waited for here. What they did to it, or added behind it, is seen by looking again.
-        v_locked := v_locked || v_ended || v_gone || v_freed || v_next;
-        select array_agg(l.task_id) into v_seen
-          from (select w.task_id from work.wait w where w.task_id = any (v_locked) order by w.task_id for update) l;
-        select array_agg(u.id) into v_ended from unnest(v_ended) as u (id) where u.id = any (v_seen);
+        begin
+            perform work.lock_keys(k_agents, k_keys);
+            v_ended := p_waiting;
+            v_locked := '{}';
+            loop
+                with recursive after_ (task_id, on_task) as (
+                    select d.task_id, d.on_task from work.dependency d where d.on_task = any (p_not_done || v_ended)
+                    union
+                    select d.task_id, d.on_task from after_ a join work.dependency d on d.on_task = a.task_id
+                )
+                select array_agg(f.task_id), array_agg(f.on_task) into v_gone, v_on
+                  from (select a.task_id, min(a.on_task) as on_task
+                          from after_ a
+                         where a.task_id <> all (coalesce(v_ended, '{}'))
+                         group by a.task_id) f;
+                select array_agg(k.agent), array_agg(k.key) into v_agents, v_keys
+                  from (select distinct t.agent, t.key from work.turn t where t.task_id = any (p_left || v_ended || v_gone)) k;
+                if exists (select from unnest(v_agents, v_keys) as u (agent, key)
+                            where not exists (select from unnest(k_agents, k_keys) as h (agent, key) where h.agent = u.agent and h.key = u.key)) then
+                    k_agents := k_agents || v_agents;
+                    k_keys := k_keys || v_keys;
+                    raise exception using errcode = 'TS006';
+                end if;
+                v_next := work.next_in_turn(v_agents, v_keys, p_left || v_ended || v_gone);
+                exit when not exists (select unnest(v_ended || v_gone || v_freed || v_next) except select unnest(v_locked));
+                -- Whoever else would move one of these is waited for here. What they did to it, or added behind it, is seen by looking again.
+                v_locked := v_locked || v_ended || v_gone || v_freed || v_next;
+                select array_agg(l.task_id) into v_seen
+                  from (select w.task_id from work.wait w where w.task_id = any (v_locked) order by w.task_id for update) l;
+                select array_agg(u.id) into v_ended from unnest(v_ended) as u (id) where u.id = any (v_seen);
+            end loop;
+            exit;
+        exception when sqlstate 'TS006' then
+            null;
+        end;
     end loop;
 
     with gone as (

@@ -13,7 +13,7 @@ from tallystick.actions.books import (
     open_account,
 )
 from tallystick.actions.for_tasks import Agreed, Item, NeedsPeople, ask_for_task
-from tallystick.actions.gate import DENIED, HELD, Passed, carry_out, covers, decide, denied, enter, enter_many, perform
+from tallystick.actions.gate import DENIED, Passed, carry_out, covers, decide, denied, enter, enter_many, perform
 from tallystick.actions.house import CloseDay, ImportBooks, ImportStatement, SetUp, opened, passed
 from tallystick.actions.model import (
     SETTLE_TASK,
@@ -52,7 +52,6 @@ from tallystick.actions.voting import settle as settle_approval
 
 __all__ = [
     "DENIED",
-    "HELD",
     "REFERENCES",
     "SETTLEMENT_AGENT",
     "SETTLE_TASK",

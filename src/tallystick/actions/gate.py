@@ -23,7 +23,6 @@ Result = TypeVar("Result")
 _HOUR_S = 3600
 _TOLD = 200
 DENIED: Final = "denied"
-HELD: Final = "held"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def _entry(seq: int, amount: int, **more: Any) -> ledger.PastEntry:
 def _statement(
     entries: list[ledger.PastEntry], *, asset: str = "CZK", opening: int = 0, name: str = "ACC123", scale: int | None = None
 ) -> statements.Statement:
-    account = ledger.AccountRef(1, name, asset, SCALES.get(asset, 2) if scale is None else scale)
+    account = ledger.AccountRef(1, name, asset, SCALES.get(asset, 2) if scale is None else scale, "customer")
     debits = [-entry.amount for entry in entries if entry.amount < 0]
     credits = [entry.amount for entry in entries if entry.amount > 0]
     before = ledger.BalanceAt(5, max(-opening, 0), max(opening, 0))

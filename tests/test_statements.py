@@ -445,7 +445,7 @@ def test_csv_is_read_back_equal_and_holds_no_formula(lines: list[tuple[int, str 
 
 
 async def _csv_of(entries: list[ledger.PastEntry], opening: int, scale: int) -> bytes:
-    account = ledger.AccountRef(1, "A", "XTS", scale)
+    account = ledger.AccountRef(1, "A", "XTS", scale, "customer")
     debits, credits = [-e.amount for e in entries if e.amount < 0], [e.amount for e in entries if e.amount > 0]
     before = ledger.BalanceAt(0, max(-opening, 0), max(opening, 0))
     after = ledger.BalanceAt(len(entries), before.dr + sum(debits), before.cr + sum(credits))

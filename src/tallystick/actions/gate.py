@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import repeat
 from typing import Any, Final, TypeVar
 
 from tallystick import approvals, audit, policy
@@ -163,41 +164,10 @@ async def decide(
     """
     who = policy.principal_facts(by)
     about = [{**one.facts, "action": one.type, **who} for one in asked]
-    rules, usage = await policy.gather_current(tx, about)
-    outcomes: list[tuple[str, policy.Verdict]] = []
-    approved: list[int | None] = []
-    texts: list[str] = []
-    for facts, approval in zip(about, agreed or [None] * len(about), strict=True):
-        usage.fill(facts)
-        verdict = policy.evaluate(rules, facts)
-        outcome = verdict.outcome
-        by_people = outcome == "hold" and approval is not None and covers(approval, verdict)
-        approved.append(approval.id if approval is not None and by_people else None)
-        if by_people:
-            outcome = "allow"
-        if outcome == "allow":
-            usage.add(facts)
-        outcomes.append((outcome, verdict))
-        texts.append(policy.facts_text(facts))
-    new = [
-        policy.NewDecision(
-            principal=by.name,
-            on_behalf_of=by.on_behalf_of,
-            action=one.type,
-            digest=one.digest,
-            policy=rules.digest,
-            facts=text,
-            verdict=verdict.text,
-            outcome=outcome,
-            task_id=task_id,
-            approval_id=approval_id,
-        )
-        for one, text, (outcome, verdict), approval_id in zip(asked, texts, outcomes, approved, strict=True)
-    ]
-    ids = await policy.keep(tx, new, usage)
-    decided = [
-        Decided(id, outcome, verdict, one.sha256) for id, one, (outcome, verdict) in zip(ids, new, outcomes, strict=True)
-    ]
+    _, usage = await policy.gather_current(tx, about)
+    weighed = weigh(by, usage, asked, about, task_id=task_id, agreed=agreed)
+    ids = await policy.keep(tx, weighed.new, usage)
+    decided = weighed.decided(ids)
     if tell:
         await audit.append(
             tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.decide", subject_kind="decision",
@@ -211,7 +181,57 @@ async def decide(
     return decided
 
 
-def digest_of(decided: Sequence[Decided]) -> str:
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What policy says of actions, before it is kept."""
+
+    new: Sequence[policy.NewDecision]
+    verdicts: Sequence[policy.Verdict]
+
+    def among(self, places: Sequence[int]) -> Weighed:
+        """Some of them."""
+        return Weighed([self.new[place] for place in places], [self.verdicts[place] for place in places])
+
+    def decided(self, ids: Sequence[int]) -> list[Decided]:
+        """The decisions, once they are kept under these ids."""
+        return [
+            Decided(id, one.outcome, verdict, one.sha256) for id, one, verdict in zip(ids, self.new, self.verdicts, strict=True)
+        ]
+
+
+def weigh(
+    by: Principal,
+    usage: policy.Usage,
+    asked: Sequence[Asked],
+    about: Sequence[policy.Facts],
+    *,
+    task_id: int | None = None,
+    agreed: Sequence[approvals.Approval | None] = (),
+) -> Weighed:
+    """What policy says of actions, in order, by facts (`about`) that were gathered for; what is allowed is added to `usage`."""
+    rules = usage.policy
+    new: list[policy.NewDecision] = []
+    verdicts: list[policy.Verdict] = []
+    for one, facts, approval in zip(asked, about, agreed or repeat(None), strict=False):
+        usage.fill(facts)
+        verdict = policy.evaluate(rules, facts)
+        outcome = verdict.outcome
+        by_people = outcome == "hold" and approval is not None and covers(approval, verdict)
+        if by_people:
+            outcome = "allow"
+        if outcome == "allow":
+            usage.add(facts)
+        verdicts.append(verdict)
+        new.append(
+            policy.NewDecision(
+                by.name, by.on_behalf_of, one.type, one.digest, rules.digest, policy.facts_text(facts), verdict.text, outcome,
+                task_id, approval.id if approval is not None and by_people else None,
+            )
+        )  # fmt: skip
+    return Weighed(new, verdicts)
+
+
+def digest_of(decided: Iterable[Decided | policy.NewDecision]) -> str:
     """SHA-256, in hexadecimal, over the salted digests of decisions in order: what the record holds of them."""
     return sha256(b"".join(one.sha256 for one in decided)).hexdigest()
 

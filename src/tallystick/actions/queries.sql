@@ -1,16 +1,20 @@
 -- prepare --
 -- Take keys, lock balances and read what is to be known of transfers that are about to be decided; see repeatable/50_propose.sql.
-select ord, state, transfer_id, from_kind, to_kind, customer, known_since, at
-  from actions.prepare(%(principal)s::text, %(keys)b::text[], %(hashes)b::bytea[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[])
+select p.states, p.transfer_ids, p.customers, p.known_s, p.at, p.digest, p.body, p.ids, p.counts, p.sums, p.places, p.entries, p.unlisted
+  from actions.prepare(
+           %(principal)s::text, %(keys)b::text[], %(hashes)b::bytea[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[],
+           %(payees)b::text[], %(counters)b::text[], %(windows)b::bigint[], %(lists)b::text[], %(names)b::text[], %(ids)b::text[],
+           %(known)s::text) as p
 
 -- conclude --
 -- Carry out transfers that were decided; see repeatable/50_propose.sql.
-select ord, journal_id, reason, stored_at
+select c.journal_ids, c.reasons, c.decisions, c.stored_at
   from actions.conclude(
            %(principal)s::text, %(on_behalf_of)s::text, %(task_id)s::bigint, %(request)s::text, %(decided)s::text, %(ids)b::bigint[],
-           %(outcomes)b::text[],
-           %(decisions)b::bigint[], %(fresh)b::boolean[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[], %(amounts)b::bigint[],
-           %(assets)b::text[], %(descriptions)b::text[])
+           %(outcomes)b::text[], %(fresh)b::boolean[], %(from_accounts)b::bigint[], %(to_accounts)b::bigint[], %(amounts)b::bigint[],
+           %(assets)b::text[], %(descriptions)b::text[], %(decisions)b::bigint[], %(policy)s::text, %(digests)b::bytea[],
+           %(facts)b::text[], %(verdicts)b::text[], %(salts)b::bytea[], %(counters)b::bigint[], %(counts)b::bigint[],
+           %(sums)b::bigint[]) as c
 
 -- insert_unsettled --
 -- Store a transfer that is held or denied; the time it was stored at.
@@ -68,8 +72,9 @@ update actions.transfer
  where id = %(id)s::bigint and status = 'held'
 
 -- payee_facts --
--- What is to be known of the accounts of one transfer, and since when the one that pays knows the other.
-select f.kind as from_kind, g.kind as to_kind, c.customer_id as customer, p.since as known_since, clock_timestamp() as at
+-- What is to be known of the accounts of one transfer: who owns the one that pays, and for how long it knows the other.
+select c.customer_id as customer,
+       case when p.since is not null then greatest(0, floor(extract(epoch from db.clock() - p.since))::bigint) end as known_s
   from ledger.account f
   join ledger.account g on g.id = %(to_account)s::bigint
   left join customers.disposition c on c.account_id = f.id and c.role = 'owner'

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
+from tallystick import policy
 from tallystick.actions.model import Payee, Transfer, reasons_of
 from tallystick.audit import current_request
 from tallystick.db import Queries, ReadTx, Tx, bigints, byteas, sparse, texts
@@ -39,13 +41,10 @@ class NewRow:
 
 @dataclass(frozen=True, slots=True)
 class PayeeFacts:
-    """The kinds of two accounts, who owns the one that pays, and since when it knows the other; `at` is now."""
+    """Who owns an account that pays, and for how many whole seconds it has known the other one; `None` where that is new."""
 
-    from_kind: str
-    to_kind: str
     customer: int | None
-    known_since: datetime | None
-    at: datetime
+    known_s: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +57,26 @@ class KnownPayee:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What is known of a transfer before it is decided; `state` as in `Claimed`. The kinds are there where it is `fresh`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared(policy.Gathered):
+    """What is known of transfers before they are decided, one element each; `states` as in `Claimed`.
 
-    ord: int
-    state: str
-    transfer_id: int
-    from_kind: str | None
-    to_kind: str | None
-    customer: int | None
-    known_since: datetime | None
-    at: datetime
+    What was gathered for the rules is there where it was asked for with them.
+    """
+
+    states: list[str]
+    transfer_ids: list[int]
+    customers: list[int | None]
+    known_s: list[int | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Concluded:
-    """What became of a transfer that was decided: its journal, or why there is none."""
+    """What became of transfers that were decided: the journal of each, or why there is none, and its decision."""
 
-    ord: int
-    journal_id: int | None
-    reason: str | None
+    journal_ids: list[int | None]
+    reasons: list[str | None]
+    decisions: list[int]
     stored_at: datetime
 
 
@@ -110,6 +108,9 @@ class Stored:
         return Transfer(**values, reasons=() if self.verdict is None else reasons_of(self.verdict))
 
 
+_NOTHING_WANTED = dict.fromkeys(("counters", "windows", "lists", "names", "ids", "known"))
+_KEPT_BEFORE = dict.fromkeys(("policy", "digests", "facts", "verdicts", "salts", "counters", "counts", "sums"))
+
 _queries = Queries(__package__)
 _PREPARE = _queries.bind("prepare", Prepared)
 _CONCLUDE = _queries.bind("conclude", Concluded)
@@ -130,8 +131,10 @@ _LOCK_QUEUED = _queries.bind("lock_queued", Queued)
 _SETTLE = _queries.command("settle")
 
 
-async def prepare(tx: Tx, principal: str, rows: Sequence[NewRow]) -> list[Prepared]:
-    return await tx.all(
+async def prepare(
+    tx: Tx, principal: str, rows: Sequence[NewRow], payees: Sequence[str], wanted: policy.Wanted | None
+) -> Prepared:
+    return await tx.single(
         _PREPARE,
         {
             "principal": principal,
@@ -139,6 +142,8 @@ async def prepare(tx: Tx, principal: str, rows: Sequence[NewRow]) -> list[Prepar
             "hashes": byteas([row.hash for row in rows]),
             "from_accounts": bigints([row.from_account for row in rows]),
             "to_accounts": bigints([row.to_account for row in rows]),
+            "payees": texts(payees),
+            **(_NOTHING_WANTED if wanted is None else wanted.parameters()),
         },
     )
 
@@ -152,11 +157,13 @@ async def conclude(
     task_id: int | None,
     ids: Sequence[int],
     outcomes: Sequence[str],
-    decisions: Sequence[int],
+    decisions: Sequence[int] | Mapping[str, Any],
     fresh: Sequence[bool],
     decided: str,
-) -> list[Concluded]:
-    return await tx.all(
+) -> Concluded:
+    """Carry transfers out under decisions that are kept (their ids), or that are kept with it (see `policy.kept_with`)."""
+    kept = decisions if isinstance(decisions, Mapping) else _KEPT_BEFORE
+    return await tx.single(
         _CONCLUDE,
         {
             "principal": principal,
@@ -166,13 +173,14 @@ async def conclude(
             "ids": bigints(ids),
             "outcomes": texts(outcomes),
             "decided": decided,
-            "decisions": bigints(decisions),
+            "decisions": None if isinstance(decisions, Mapping) else bigints(decisions),
             "fresh": list(fresh) if any(fresh) else None,
             "from_accounts": bigints([row.from_account for row in rows]),
             "to_accounts": bigints([row.to_account for row in rows]),
             "amounts": bigints([row.amount for row in rows]),
             "assets": texts([row.asset for row in rows]),
             "descriptions": sparse([row.description for row in rows]),
+            **kept,
         },
     )
 

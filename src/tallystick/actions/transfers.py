@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tallystick import approvals, audit, ledger, work
+from tallystick import approvals, audit, ledger, policy, work
 from tallystick.actions import gate, registry, store
 from tallystick.actions.for_tasks import Agreed, Item, NeedsPeople
 from tallystick.actions.model import (
@@ -30,6 +30,8 @@ ledger.keep_kind("transfer", reversible=True)
 
 
 TYPE = "transfer"
+_LATER = frozenset({"customer", "payee_known_s"})
+"""The facts of a transfer that are read under the locks of the posting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class _Checked:
 
 
 Answers = dict[int, Transfer | TallystickError]
+_Said = tuple[Action, approvals.Approval] | None
 
 
 async def propose(
@@ -197,38 +200,68 @@ def _check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRe
 
 async def _decide(tx: Tx, by: Principal, items: Sequence[_Checked], task_id: int | None, agreed: Agreed | None) -> Answers:
     answers: Answers = {}
-    replays: dict[int, int] = {}
-    fresh: list[_Known] = []
-    said: list[tuple[Action, approvals.Approval] | None] = []
+    said: Sequence[_Said] = [None] * len(items)
     if agreed is not None:
         items, said, answers = await _agreed(tx, by, items, agreed)
-    for item, known in zip(items, await store.prepare(tx, by.name, [item.row for item in items]), strict=True):
-        if known.state == "reused":
+        if not items:
+            return answers
+    who = policy.principal_facts(by)
+    about = [_facts(item.debit, item.credit, item.amount, item.new.settle) | who for item in items]
+    early = policy.wanted_early(about, _LATER)
+    prepared = await store.prepare(tx, by.name, [item.row for item in items], [item.credit.name for item in items], early)
+    replays: dict[int, int] = {}
+    fresh: list[_Known] = []
+    for item, facts, one, state, id, customer, known_s in zip(
+        items, about, said, prepared.states, prepared.transfer_ids, prepared.customers, prepared.known_s, strict=True
+    ):
+        if state == "reused":
             answers[item.place] = key_reused()
-        elif known.state == "replay":
-            replays[item.place] = known.transfer_id
+        elif state == "replay":
+            replays[item.place] = id
         else:
-            fresh.append(_Known(item, known))
+            if customer is not None:
+                facts["customer"] = str(customer)
+            facts["payee_known_s"] = known_s
+            fresh.append(_Known(item, id, facts, known_s is None, one))
     if fresh:
-        asked = [Asked(TYPE, each.item.digest, each.facts()) for each in fresh]
-        decided = await gate.decide(tx, by, asked, task_id=task_id, agreed=[one and one[1] for one in said], tell=False)
-        if agreed is not None:
-            held = [place for place, one in enumerate(decided) if one.outcome == "hold"]
-            if held:
-                raise NeedsPeople([Item(asked[place], fresh[place].item.payload) for place in held])
-            for one, decision in zip(said, decided, strict=True):
-                if one is not None:
-                    await gate.executed(tx, one[0], decision.id)
-        answers |= await _carry_out(tx, by, fresh, decided, task_id)
+        usage = early.usage(prepared) if early is not None else None
+        if usage is None or not usage.in_force:
+            _, usage = await policy.gather_current(tx, [each.facts for each in fresh])
+        answers |= await _gated(tx, by, fresh, usage, task_id=task_id, asking=agreed is None)
     return answers | await _first_answers(tx, replays)
+
+
+async def _gated(
+    tx: Tx,
+    by: Principal,
+    fresh: Sequence[_Known],
+    usage: policy.Usage,
+    *,
+    task_id: int | None,
+    asking: bool,
+) -> Answers:
+    """Have policy decide, and do as it says; where nobody is asked (`asking`), raise what people have not agreed to."""
+    asked = [Asked(TYPE, each.item.digest, each.facts) for each in fresh]
+    agreed = [each.said and each.said[1] for each in fresh]
+    weighed = gate.weigh(by, usage, asked, [each.facts for each in fresh], task_id=task_id, agreed=agreed)
+    held = [each for each, new in zip(fresh, weighed.new, strict=True) if new.outcome == "hold"]
+    if held and not asking:
+        raise NeedsPeople([Item(each.asked(), each.item.payload) for each in held])
+    if not held and all(each.item.new.settle == "now" and each.said is None for each in fresh):
+        return await _at_once(tx, by, fresh, weighed, policy.kept_with(weighed.new, usage), task_id=task_id)
+    decided = weighed.decided(await policy.keep(tx, weighed.new, usage))
+    for each, decision in zip(fresh, decided, strict=True):
+        if each.said is not None:
+            await gate.executed(tx, each.said[0], decision.id)
+    return await _carry_out(tx, by, fresh, weighed, decided, task_id=task_id)
 
 
 async def _agreed(
     tx: Tx, by: Principal, items: Sequence[_Checked], agreed: Agreed
-) -> tuple[list[_Checked], list[tuple[Action, approvals.Approval] | None], Answers]:
+) -> tuple[list[_Checked], list[_Said], Answers]:
     """Those that people have not refused, what they have said of each, and the refusals."""
     going: list[_Checked] = []
-    said: list[tuple[Action, approvals.Approval] | None] = []
+    said: list[_Said] = []
     answers: Answers = {}
     for item in items:
         one = await agreed.take(tx, item.digest, by)
@@ -242,67 +275,98 @@ async def _agreed(
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A transfer with what the books say of its accounts."""
+    """A new transfer with the id it has, and all that is known of it: whether the payee is a `stranger` to the account,
+    and what people have `said` of it.
+    """
 
     item: _Checked
-    known: store.Prepared
+    id: int
+    facts: policy.Facts
+    stranger: bool
+    said: _Said
 
-    def facts(self) -> dict[str, Any]:
+    def asked(self) -> Asked:
+        """The question, by the facts of the transfer alone."""
         item = self.item
-        return _facts(item.debit, item.credit, item.amount, item.new.settle, self.known)
+        own = _facts(item.debit, item.credit, item.amount, item.new.settle)
+        around = {name: self.facts[name] for name in _LATER if name in self.facts}
+        return Asked(TYPE, item.digest, own | around)
 
 
-def _facts(
-    debit: ledger.AccountRef, credit: ledger.AccountRef, amount: int, settle: str, around: store.Prepared | store.PayeeFacts
-) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+def _facts(debit: ledger.AccountRef, credit: ledger.AccountRef, amount: int, settle: str) -> policy.Facts:
+    """The facts of a transfer; those `_LATER` are read under lock."""
+    return {
+        "action": TYPE,
         "account": debit.name,
-        "account_kind": around.from_kind,
+        "account_kind": debit.kind,
         "counterparty": credit.name,
-        "counterparty_kind": around.to_kind,
-        "payee_known_s": None if around.known_since is None else max(0, int((around.at - around.known_since).total_seconds())),
+        "counterparty_kind": credit.kind,
         "amount": amount,
         "asset": debit.asset,
         "scale": debit.scale,
         "settle": settle,
     }
-    if around.customer is not None:
-        facts["customer"] = str(around.customer)
-    return facts
 
 
 async def _carry_out(
-    tx: Tx, by: Principal, items: Sequence[_Known], decided: Sequence[Decided], task_id: int | None
+    tx: Tx,
+    by: Principal,
+    items: Sequence[_Known],
+    weighed: gate.Weighed,
+    decided: Sequence[Decided],
+    *,
+    task_id: int | None,
 ) -> Answers:
+    """Do with each what was decided of it, and is kept."""
     answers: Answers = {}
-    now: list[tuple[_Known, Decided]] = []
+    now: list[int] = []
     queued: list[tuple[_Known, Decided]] = []
-    for each, decision in zip(items, decided, strict=True):
+    for place, (each, decision) in enumerate(zip(items, decided, strict=True)):
         if decision.outcome == "hold" or (decision.outcome == "deny" and each.item.new.settle == "queued"):
             answers[each.item.place] = await _set_aside(tx, by, each, decision, task_id)
+        elif each.item.new.settle == "now":
+            now.append(place)
         else:
-            (now if each.item.new.settle == "now" else queued).append((each, decision))
+            queued.append((each, decision))
     if now:
-        concluded = await store.conclude(
-            tx,
-            by.name,
-            [each.item.row for each, _ in now],
-            on_behalf_of=by.on_behalf_of,
-            task_id=task_id,
-            ids=[each.known.transfer_id for each, _ in now],
-            outcomes=[decision.outcome for _, decision in now],
-            decisions=[decision.id for _, decision in now],
-            fresh=[each.known.known_since is None for each, _ in now],
-            decided=gate.digest_of([decision for _, decision in now]),
-        )
-        for (each, decision), one in zip(now, concluded, strict=True):
-            answers[each.item.place] = _made(
-                by, each, decision, one.stored_at,
-                status="failed" if one.reason else "posted", reason=one.reason, journal_id=one.journal_id, task_id=task_id,
-            )  # fmt: skip
+        ids = [decided[place].id for place in now]
+        answers |= await _at_once(tx, by, [items[place] for place in now], weighed.among(now), ids, task_id=task_id)
     if queued:
         answers |= await _queue(tx, by, queued)
     return answers
+
+
+async def _at_once(
+    tx: Tx,
+    by: Principal,
+    items: Sequence[_Known],
+    weighed: gate.Weighed,
+    decisions: Sequence[int] | Mapping[str, Any],
+    *,
+    task_id: int | None,
+) -> Answers:
+    """Carry out what is allowed, and store what is denied, under decisions that are kept (their ids) or are kept with it."""
+    concluded = await store.conclude(
+        tx,
+        by.name,
+        [each.item.row for each in items],
+        on_behalf_of=by.on_behalf_of,
+        task_id=task_id,
+        ids=[each.id for each in items],
+        outcomes=[new.outcome for new in weighed.new],
+        decisions=decisions,
+        fresh=[each.stranger for each in items],
+        decided=gate.digest_of(weighed.new),
+    )
+    return {
+        each.item.place: _made(
+            by, each, decision, concluded.stored_at,
+            status="failed" if reason else "posted", reason=reason, journal_id=journal_id, task_id=task_id,
+        )
+        for each, decision, journal_id, reason in zip(
+            items, weighed.decided(concluded.decisions), concluded.journal_ids, concluded.reasons, strict=True
+        )
+    }  # fmt: skip
 
 
 async def _set_aside(tx: Tx, by: Principal, each: _Known, decision: Decided, task_id: int | None) -> Transfer:
@@ -310,13 +374,12 @@ async def _set_aside(tx: Tx, by: Principal, each: _Known, decision: Decided, tas
     item = each.item
     held = None
     if decision.outcome == "hold":
-        asked = Asked(TYPE, item.digest, each.facts())
-        held = await gate.hold(tx, by, asked, item.payload, decision, task_id=task_id)
+        held = await gate.hold(tx, by, each.asked(), item.payload, decision, task_id=task_id)
     stored_at = await store.insert_unsettled(
         tx,
         by.name,
         item.row,
-        id=each.known.transfer_id,
+        id=each.id,
         settle=item.new.settle,
         task_id=task_id,
         status="held" if held else "failed",
@@ -326,13 +389,13 @@ async def _set_aside(tx: Tx, by: Principal, each: _Known, decision: Decided, tas
     )
     if held is None:
         detail = {
-            "transfers": [[str(each.known.transfer_id), gate.DENIED]],
+            "transfers": [[str(each.id), gate.DENIED]],
             "decisions": [str(decision.id)],
             "decided": gate.digest_of([decision]),
         }
         await audit.append(
             tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="transfers.propose", subject_kind="transfer",
-            subject_id=each.known.transfer_id, detail=detail, task_id=task_id, decision_id=decision.id,
+            subject_id=each.id, detail=detail, task_id=task_id, decision_id=decision.id,
         )  # fmt: skip
     return _made(
         by, each, decision, stored_at,
@@ -342,7 +405,7 @@ async def _set_aside(tx: Tx, by: Principal, each: _Known, decision: Decided, tas
 
 
 async def _queue(tx: Tx, by: Principal, items: Sequence[tuple[_Known, Decided]]) -> Answers:
-    ids = [each.known.transfer_id for each, _ in items]
+    ids = [each.id for each, _ in items]
     task_ids = await work.enqueue(tx, by.name, [work.NewTask(SETTLEMENT_AGENT, SETTLE_TASK, {"transfer_id": id}) for id in ids])
     stored_at = await store.insert_queued(
         tx,
@@ -392,7 +455,7 @@ def _made(
 ) -> Transfer:
     item = each.item
     return Transfer(
-        id=each.known.transfer_id,
+        id=each.id,
         principal=by.name,
         from_account=item.debit.name,
         to_account=item.credit.name,
@@ -419,7 +482,11 @@ async def _facts_of(tx: ReadTx, payload: TransferPayload) -> Mapping[str, Any]:
     if debit is None or credit is None:
         raise NotFound("unknown_account", "there is no such account")
     around = await store.payee_facts(tx, debit.id, credit.id)
-    return _facts(debit, credit, parse_minor(payload.amount, debit.unit), payload.settle, around)
+    facts = _facts(debit, credit, parse_minor(payload.amount, debit.unit), payload.settle)
+    if around.customer is not None:
+        facts["customer"] = str(around.customer)
+    facts["payee_known_s"] = around.known_s
+    return facts
 
 
 async def _resume(tx: Tx, by: Principal, payload: TransferPayload, action_id: int) -> Transfer:

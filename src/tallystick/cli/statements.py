@@ -44,7 +44,7 @@ def statement(
         period = (_moment(start), _moment(end))
         async with connected(data) as database, ledger.report(database, as_of=period[1]) as tx:
             found = await ledger.account(tx, account)
-            of = ledger.AccountRef(found.id, found.name, found.asset, found.scale)
+            of = ledger.AccountRef(found.id, found.name, found.asset, found.scale, found.kind)
             head = await statements.statement(tx, of, start=period[0], end=period[1], by=by)
             with _written(output) as file, _shown(head.entries, output is not None) as progress:
                 async for chunk in _FORMS[form](head, _counted(statements.lines(tx, head), progress)):

@@ -45,6 +45,7 @@ class AccountRef:
     name: str
     asset: str
     scale: int
+    kind: str
 
     @property
     def unit(self) -> Asset:

@@ -131,7 +131,7 @@ select a.id, a.name, a.asset, s.scale, a.kind, b.status, a.opened_at, b.cr - b.d
 
 -- references_by_name --
 -- What never changes of accounts, for names that may or may not exist.
-select a.id, a.name, a.asset, s.scale::integer as scale
+select a.id, a.name, a.asset, s.scale::integer as scale, a.kind
   from ledger.account a
   join ledger.asset s on s.code = a.asset
  where a.name = any (%(names)s::text[])

@@ -1,7 +1,7 @@
 """The rules of the bank as data, and what they say of an action."""
 
 from tallystick.policy.cases import Case, Tried, read_cases, try_case
-from tallystick.policy.counting import MAX_BATCH, Usage, current, gather, gather_current, reserve
+from tallystick.policy.counting import MAX_BATCH, Usage, Wanted, current, gather, gather_current, reserve, wanted_early
 from tallystick.policy.listing import Entry, ListKind, entries_of, find, get_list, import_list, lists
 from tallystick.policy.model import (
     Applied,
@@ -31,11 +31,13 @@ from tallystick.policy.service import (
     facts_text,
     get,
     keep,
+    kept_with,
     mandate_terms,
     policies,
     principal_facts,
     replayed,
 )
+from tallystick.policy.store import Gathered
 
 __all__ = [
     "EMPTY",
@@ -50,6 +52,7 @@ __all__ = [
     "Escalation",
     "Explained",
     "Facts",
+    "Gathered",
     "ListEntry",
     "ListInfo",
     "ListKind",
@@ -62,6 +65,7 @@ __all__ = [
     "Tried",
     "Usage",
     "Verdict",
+    "Wanted",
     "applied_last",
     "apply",
     "canonical",
@@ -83,6 +87,7 @@ __all__ = [
     "import_list",
     "install",
     "keep",
+    "kept_with",
     "lists",
     "mandate_terms",
     "merged",
@@ -96,4 +101,5 @@ __all__ = [
     "replayed",
     "reserve",
     "try_case",
+    "wanted_early",
 ]

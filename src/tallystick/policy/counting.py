@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from tallystick.db import ReadTx, Tx
 from tallystick.kit import Invalid
@@ -41,6 +42,11 @@ class Usage:
         self._ids = {key.key: counter for key, counter in zip(keys, gathered.ids, strict=True)}
         self._used = {key.key: [count, total] for key, count, total in zip(keys, gathered.counts, gathered.sums, strict=True)}
         self._added: dict[str, list[int]] = {}
+
+    @property
+    def in_force(self) -> bool:
+        """Whether the policy that asked is the one in force."""
+        return (self.digest or EMPTY.digest) == self.policy.digest
 
     def fill(self, facts: Facts) -> None:
         """Give facts, which were gathered for, the time, and what their rules have `used` and found `listed`."""
@@ -99,35 +105,64 @@ async def by_digest(tx: ReadTx, digest: str) -> Policy | None:
     return None if body is None else _remember(digest, body)
 
 
+class Wanted:
+    """What a policy's rules ask the database about some actions: counters, which are locked in this order, and look-ups."""
+
+    __slots__ = ("_asked", "_keys", "_places", "_searched", "policy")
+
+    def __init__(self, policy: Policy, facts_list: Sequence[Facts]) -> None:
+        """Refuses with `Invalid` (`batch_too_large`) more than `MAX_BATCH` actions."""
+        if len(facts_list) > MAX_BATCH:
+            raise Invalid("batch_too_large", f"a call decides {MAX_BATCH} actions at most")
+        self.policy = policy
+        self._asked: dict[int, _Asked] = {}
+        windows: dict[str, int] = {}
+        places: dict[tuple[str, str], Lookup] = {}
+        for facts in facts_list:
+            keys, lookups = policy.counters(facts), policy.lookups(facts)
+            self._asked[id(facts)] = facts, keys, lookups
+            windows.update(keys)
+            for lookup in lookups:
+                places[lookup.list, lookup.value] = lookup
+        self._keys = [CounterKey(key, windows[key]) for key in sorted(windows)]
+        self._searched = list(places.values())
+        self._places = list(places)
+
+    def parameters(self) -> dict[str, Any]:
+        """What `policy.gather` of the database is asked with."""
+        return store.wanted(self._keys, self._searched, self.policy.digest)
+
+    def usage(self, gathered: store.Gathered) -> Usage:
+        """What the answer of the database comes to."""
+        unlisted = set(gathered.unlisted)
+        found: dict[tuple[str, str], list[str] | None] = {place: None if place[0] in unlisted else [] for place in self._places}
+        for place, entry in sorted(set(zip(gathered.places, gathered.entries, strict=True))):
+            entries = found[self._places[place - 1]]
+            if entries is not None:
+                entries.append(entry)
+        if gathered.body is not None and gathered.digest is not None:
+            _policy_of(gathered.digest, gathered.body)
+        return Usage(self.policy, gathered, self._asked, self._keys, found)
+
+
+def wanted_early(facts_list: Sequence[Facts], later: frozenset[str]) -> Wanted | None:
+    """What the policy that was in force last asks about actions some facts of which are only known `later`.
+
+    `None` where it depends on one of these. Whether the policy still is in force is for the answer to say: `Usage.in_force`.
+    """
+    policy = _known[_newest]
+    if any(not policy.searches_by(facts).isdisjoint(later) for facts in facts_list):
+        return None
+    return Wanted(policy, facts_list)
+
+
 async def gather(tx: Tx, policy: Policy, facts_list: Sequence[Facts]) -> Usage:
     """Lock what the policy's rules count for these actions, and read it, with what they look for on lists: one statement.
 
     The locks are held to the end of the transaction. A transaction gathers once; `MAX_BATCH` actions are the most.
     """
-    if len(facts_list) > MAX_BATCH:
-        raise Invalid("batch_too_large", f"a call decides {MAX_BATCH} actions at most")
-    asked: dict[int, _Asked] = {}
-    windows: dict[str, int] = {}
-    wanted: dict[tuple[str, str], Lookup] = {}
-    for facts in facts_list:
-        keys, lookups = policy.counters(facts), policy.lookups(facts)
-        asked[id(facts)] = facts, keys, lookups
-        windows.update(keys)
-        for lookup in lookups:
-            wanted[lookup.list, lookup.value] = lookup
-    ordered = [CounterKey(key, windows[key]) for key in sorted(windows)]
-    searched = list(wanted.values())
-    gathered = await store.gather(tx, ordered, searched, policy.digest)
-    unlisted = set(gathered.unlisted)
-    found: dict[tuple[str, str], list[str] | None] = {place: None if place[0] in unlisted else [] for place in wanted}
-    for place, entry in sorted(set(zip(gathered.places, gathered.entries, strict=True))):
-        lookup = searched[place - 1]
-        entries = found[lookup.list, lookup.value]
-        if entries is not None:
-            entries.append(entry)
-    if gathered.body is not None and gathered.digest is not None:
-        _policy_of(gathered.digest, gathered.body)
-    return Usage(policy, gathered, asked, ordered, found)
+    wanted = Wanted(policy, facts_list)
+    return wanted.usage(await store.gather(tx, wanted.parameters()))
 
 
 async def gather_current(tx: Tx, facts_list: Sequence[Facts]) -> tuple[Policy, Usage]:
@@ -135,10 +170,9 @@ async def gather_current(tx: Tx, facts_list: Sequence[Facts]) -> tuple[Policy, U
     policy = _known[_newest]
     for _ in range(_TRIES):
         usage = await gather(tx, policy, facts_list)
-        digest = usage.digest or EMPTY.digest
-        if digest == policy.digest:
+        if usage.in_force:
             return policy, usage
-        policy = _known.get(digest) or await current(tx)
+        policy = _known.get(usage.digest or EMPTY.digest) or await current(tx)
     raise AssertionError("a policy stays in force for longer than a few statements")
 
 

@@ -40,11 +40,12 @@ _PER = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a rule of a kind does, once it applies: what it checks, what it counts, what it looks up."""
+    """What a rule of a kind does, once it applies: what it checks, what it counts, what it looks up, and by which facts."""
 
     check: Check
     counter: Counter | None = None
     lookups: Lookups | None = None
+    by: frozenset[str] = frozenset()
 
 
 class Limits:
@@ -139,7 +140,7 @@ def _count_window(prefix: str, subject: Callable[[Facts], str | None], per: str,
             f"at most {max(limit - before, 0)} more now, or waiting until earlier ones are older than {span(over_s)}",
         )
 
-    return Kind(check, counter)
+    return Kind(check, counter, by=frozenset(_PER[per]))
 
 
 def _sum_window(prefix: str, subject: Callable[[Facts], str | None], per: str, over_s: int, limits: Limits) -> Kind:
@@ -170,7 +171,7 @@ def _sum_window(prefix: str, subject: Callable[[Facts], str | None], per: str, o
             f"at most {left} now, or waiting until earlier ones are older than {span(over_s)}",
         )
 
-    return Kind(check, counter)
+    return Kind(check, counter, by=frozenset(_PER[per]))
 
 
 def payee(spot: Spot, _rule: str) -> Kind:
@@ -213,7 +214,7 @@ def _deny_list(name: str, by: tuple[str, ...]) -> Kind:
             return None
         return f"on the list {name}: {', '.join(map(str, entries[:5]))}", f"nobody on the list {name}", _off(name)
 
-    return Kind(check, lookups=lookups)
+    return Kind(check, lookups=lookups, by=frozenset(by))
 
 
 def _off(name: str) -> str:
@@ -241,7 +242,7 @@ def _allow_list(name: str, by: tuple[str, ...]) -> Kind:
                 )
         return None
 
-    return Kind(check, lookups=lookups)
+    return Kind(check, lookups=lookups, by=frozenset(by))
 
 
 def hours(spot: Spot, _rule: str) -> Kind:

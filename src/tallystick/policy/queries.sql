@@ -1,7 +1,7 @@
 -- gather --
 -- What rules need to know: counters, which stay locked, what is on lists, and which policy is in force.
 select g.at, g.digest, g.body, g.ids, g.counts, g.sums, g.places, g.entries, g.unlisted
-  from policy.gather(%(keys)b::text[], %(windows)b::bigint[], %(lists)b::text[], %(names)b::text[], %(ids)b::text[],
+  from policy.gather(%(counters)b::text[], %(windows)b::bigint[], %(lists)b::text[], %(names)b::text[], %(ids)b::text[],
                      %(known)s::text) as g
 
 -- keep --

@@ -123,6 +123,10 @@ class Policy:
                 continue
         return tuple(found)
 
+    def searches_by(self, facts: Facts) -> frozenset[str]:
+        """The facts on which it depends what rules that may apply add up and look for, beside those every action has."""
+        return self.bundle(facts).searches_by
+
     def bundle(self, facts: Facts) -> _Bundle:
         """The rules that may apply to actions of this type by principals of this kind."""
         action, kind = facts.get("action"), facts.get("kind")
@@ -337,12 +341,18 @@ class _Index:
 class _Bundle:
     """Rules that may apply; those of them that count, and those that look into lists."""
 
-    __slots__ = ("all", "counting", "looking")
+    __slots__ = ("all", "counting", "looking", "searches_by")
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.all = _Index(rules)
-        self.counting = _Index(tuple(rule for rule in rules if rule.limit is not None and rule.limit.counter is not None))
-        self.looking = _Index(tuple(rule for rule in rules if rule.limit is not None and rule.limit.lookups is not None))
+        counting = tuple(rule for rule in rules if rule.limit is not None and rule.limit.counter is not None)
+        looking = tuple(rule for rule in rules if rule.limit is not None and rule.limit.lookups is not None)
+        self.counting = _Index(counting)
+        self.looking = _Index(looking)
+        searching = (*counting, *looking)
+        self.searches_by = frozenset(fact for rule in searching for fact, _ in rule.conditions).union(
+            *(rule.limit.by for rule in searching if rule.limit is not None)
+        )
 
 
 def _narrowed(rules: tuple[Rule, ...], known: Facts) -> tuple[Rule, ...]:

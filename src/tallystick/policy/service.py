@@ -59,6 +59,14 @@ async def keep(tx: Tx, decisions: Sequence[NewDecision], usage: counting.Usage |
     return await store.keep(tx, decisions, [] if usage is None else usage.taken())
 
 
+def kept_with(decisions: Sequence[NewDecision], usage: counting.Usage) -> dict[str, Any]:
+    """What a statement of another room keeps decisions with, as `keep` does: those of one principal, under one policy.
+
+    What was added to `usage` goes with them, and is told once.
+    """
+    return store.kept(decisions, usage.taken())
+
+
 async def consume(tx: Tx, ids: Sequence[int]) -> None:
     """Use decisions up, as their effects are carried out in this transaction.
 

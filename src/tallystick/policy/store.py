@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from tallystick.db import Queries, ReadTx, Tx, bigints, byteas, sparse, texts
 from tallystick.policy.model import Applied, CounterKey, Decision, ListEntry, ListInfo, Lookup, NewDecision
@@ -56,18 +57,20 @@ _FIND_ENTRIES = _queries.bind("find_entries", ListEntry)
 _SOME_ENTRIES = _queries.bind("some_entries", ListEntry)
 
 
-async def gather(tx: Tx, keys: Sequence[CounterKey], lookups: Sequence[Lookup], known: str) -> Gathered:
-    return await tx.single(
-        _GATHER,
-        {
-            "keys": texts([key.key for key in keys]),
-            "windows": bigints([key.window_s for key in keys]),
-            "lists": texts([lookup.list for lookup in lookups]),
-            "names": texts([name_form(lookup.value) for lookup in lookups]),
-            "ids": texts([id_form(lookup.value) for lookup in lookups]),
-            "known": known,
-        },
-    )
+def wanted(keys: Sequence[CounterKey], lookups: Sequence[Lookup], known: str) -> dict[str, Any]:
+    """The parameters of `gather`, which functions of other rooms pass on to it."""
+    return {
+        "counters": texts([key.key for key in keys]),
+        "windows": bigints([key.window_s for key in keys]),
+        "lists": texts([lookup.list for lookup in lookups]),
+        "names": texts([name_form(lookup.value) for lookup in lookups]),
+        "ids": texts([id_form(lookup.value) for lookup in lookups]),
+        "known": known,
+    }
+
+
+async def gather(tx: Tx, wanted: Mapping[str, Any]) -> Gathered:
+    return await tx.single(_GATHER, wanted)
 
 
 async def keep(tx: Tx, decisions: Sequence[NewDecision], reserved: Sequence[tuple[int, int, int]]) -> list[int]:
@@ -88,6 +91,18 @@ async def keep(tx: Tx, decisions: Sequence[NewDecision], reserved: Sequence[tupl
             **_reserved(reserved),
         },
     )
+
+
+def kept(decisions: Sequence[NewDecision], reserved: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
+    """The parameters of `keep` that differ among decisions of one principal under one policy, for functions of other rooms."""
+    return {
+        "policy": decisions[0].policy,
+        "digests": byteas([one.digest for one in decisions]),
+        "facts": texts([one.facts for one in decisions]),
+        "verdicts": texts([one.verdict for one in decisions]),
+        "salts": byteas([one.salt for one in decisions]),
+        **_reserved(reserved),
+    }
 
 
 async def reserve(tx: Tx, reserved: Sequence[tuple[int, int, int]]) -> None:

@@ -306,7 +306,7 @@ def _trial(line: ledger.TrialBalanceAt) -> dict[str, Any]:
 
 async def _account(tx: ReadTx, name: str) -> ledger.AccountRef:
     account = await ledger.account(tx, name)
-    return ledger.AccountRef(account.id, account.name, account.asset, account.scale)
+    return ledger.AccountRef(account.id, account.name, account.asset, account.scale, account.kind)
 
 
 def _accepted(accept: str | None) -> Form:

@@ -175,7 +175,7 @@ async def decide(
             detail={
                 "decisions": [[str(one.id), each.type, one.outcome] for one, each in zip(decided[:_TOLD], asked, strict=False)],
                 "count": len(decided),
-                "decided": digest_of(decided),
+                "decided": digest_of(weighed.digests),
             },
         )  # fmt: skip
     return decided
@@ -183,19 +183,25 @@ async def decide(
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What policy says of actions, before it is kept."""
+    """What policy says of actions, before it is kept. `digests` are what the record holds of them."""
 
     new: Sequence[policy.NewDecision]
     verdicts: Sequence[policy.Verdict]
+    digests: Sequence[bytes]
 
     def among(self, places: Sequence[int]) -> Weighed:
         """Some of them."""
-        return Weighed([self.new[place] for place in places], [self.verdicts[place] for place in places])
+        return Weighed(
+            [self.new[place] for place in places],
+            [self.verdicts[place] for place in places],
+            [self.digests[place] for place in places],
+        )
 
     def decided(self, ids: Sequence[int]) -> list[Decided]:
         """The decisions, once they are kept under these ids."""
         return [
-            Decided(id, one.outcome, verdict, one.sha256) for id, one, verdict in zip(ids, self.new, self.verdicts, strict=True)
+            Decided(id, one.outcome, verdict, salted)
+            for id, one, verdict, salted in zip(ids, self.new, self.verdicts, self.digests, strict=True)
         ]
 
 
@@ -210,30 +216,30 @@ def weigh(
 ) -> Weighed:
     """What policy says of actions, in order, by facts (`about`) that were gathered for; what is allowed is added to `usage`."""
     rules = usage.policy
+    name, behalf, digest = by.name, by.on_behalf_of, rules.digest
     new: list[policy.NewDecision] = []
     verdicts: list[policy.Verdict] = []
-    for one, facts, approval in zip(asked, about, agreed or repeat(None), strict=False):
+    for one, facts, approval, salt in zip(asked, about, agreed or repeat(None), policy.salts(len(asked)), strict=False):
         usage.fill(facts)
         verdict = policy.evaluate(rules, facts)
-        outcome = verdict.outcome
-        by_people = outcome == "hold" and approval is not None and covers(approval, verdict)
-        if by_people:
-            outcome = "allow"
+        outcome, approval_id = verdict.outcome, None
+        if outcome == "hold" and approval is not None and covers(approval, verdict):
+            outcome, approval_id = "allow", approval.id
         if outcome == "allow":
             usage.add(facts)
         verdicts.append(verdict)
         new.append(
             policy.NewDecision(
-                by.name, by.on_behalf_of, one.type, one.digest, rules.digest, policy.facts_text(facts), verdict.text, outcome,
-                task_id, approval.id if approval is not None and by_people else None,
+                name, behalf, one.type, one.digest, digest, policy.facts_text(facts), verdict.text, outcome, task_id,
+                approval_id, salt,
             )
         )  # fmt: skip
-    return Weighed(new, verdicts)
+    return Weighed(new, verdicts, [one.sha256 for one in new])
 
 
-def digest_of(decided: Iterable[Decided | policy.NewDecision]) -> str:
+def digest_of(salted: Iterable[bytes]) -> str:
     """SHA-256, in hexadecimal, over the salted digests of decisions in order: what the record holds of them."""
-    return sha256(b"".join(one.sha256 for one in decided)).hexdigest()
+    return sha256(b"".join(salted)).hexdigest()
 
 
 async def hold(
@@ -265,7 +271,7 @@ async def hold(
     await store.set_approval(tx, action_id, approval.id)
     await audit.append(
         tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.hold", subject_kind="action", subject_id=action_id,
-        detail={"type": asked.type, "rules": _rules(decided), "decided": digest_of([decided])},
+        detail={"type": asked.type, "rules": _rules(decided), "decided": digest_of([decided.sha256])},
         task_id=task_id,
         decision_id=decided.id, approval_id=approval.id,
     )  # fmt: skip

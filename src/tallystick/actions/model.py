@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tallystick.kit import Asset, loads_stored
 from tallystick.policy import Reason, Verdict
@@ -90,8 +90,7 @@ def reasons_of(verdict: str) -> tuple[Reason, ...]:
     return tuple(Reason(**unsaid | one) for one in loads_stored(verdict)["reasons"])
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """An action that policy is asked about: its type, the digest of type and payload (32 bytes), and the facts of it."""
 
     type: str
@@ -99,8 +98,7 @@ class Asked:
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """What was decided of an action: `outcome` is `allow`, `hold` or `deny`; the decision is kept under `id`.
 
     `sha256` is that of its salt, facts and verdict, as they are kept.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallystick import policy
 from tallystick.actions.model import Payee, Transfer, reasons_of
@@ -26,8 +26,7 @@ class Queued:
     decision_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewRow:
+class NewRow(NamedTuple):
     """A transfer about to be made, accounts as ledger ids, with its key and the hash of the request under it."""
 
     key: str | None

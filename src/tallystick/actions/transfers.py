@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallystick import approvals, audit, ledger, policy, work
 from tallystick.actions import gate, registry, store
@@ -46,8 +46,7 @@ class TransferPayload:
     description: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
+class _Checked(NamedTuple):
     """A transfer whose accounts exist and whose amount is exact, in minor units; `digest` is that of the action."""
 
     place: int
@@ -273,8 +272,7 @@ async def _agreed(
     return going, said, answers
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     """A new transfer with the id it has, and all that is known of it: whether the payee is a `stranger` to the account,
     and what people have `said` of it.
     """
@@ -356,7 +354,7 @@ async def _at_once(
         outcomes=[new.outcome for new in weighed.new],
         decisions=decisions,
         fresh=[each.stranger for each in items],
-        decided=gate.digest_of(weighed.new),
+        decided=gate.digest_of(weighed.digests),
     )
     return {
         each.item.place: _made(
@@ -391,7 +389,7 @@ async def _set_aside(tx: Tx, by: Principal, each: _Known, decision: Decided, tas
         detail = {
             "transfers": [[str(each.id), gate.DENIED]],
             "decisions": [str(decision.id)],
-            "decided": gate.digest_of([decision]),
+            "decided": gate.digest_of([decision.sha256]),
         }
         await audit.append(
             tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="transfers.propose", subject_kind="transfer",
@@ -425,7 +423,7 @@ async def _queue(tx: Tx, by: Principal, items: Sequence[tuple[_Known, Decided]])
         detail={
             "transfers": [[str(id), "queued"] for id in ids],
             "decisions": [str(decision.id) for _, decision in items],
-            "decided": gate.digest_of([decision for _, decision in items]),
+            "decided": gate.digest_of([decision.sha256 for _, decision in items]),
         },
     )
     return {

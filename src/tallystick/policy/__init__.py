@@ -16,6 +16,7 @@ from tallystick.policy.model import (
     NewDecision,
     Reason,
     Verdict,
+    salts,
 )
 from tallystick.policy.packaged import install, packaged, packaged_text
 from tallystick.policy.parsing import Malformed, canonical, parse
@@ -100,6 +101,7 @@ __all__ = [
     "replay",
     "replayed",
     "reserve",
+    "salts",
     "try_case",
     "wanted_early",
 ]

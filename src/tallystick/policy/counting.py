@@ -119,11 +119,12 @@ class Wanted:
         windows: dict[str, int] = {}
         places: dict[tuple[str, str], Lookup] = {}
         for facts in facts_list:
-            keys, lookups = policy.counters(facts), policy.lookups(facts)
+            keys, lookups = policy.searches(facts)
             self._asked[id(facts)] = facts, keys, lookups
-            windows.update(keys)
+            for key, window_s in keys:
+                windows[key] = window_s
             for lookup in lookups:
-                places[lookup.list, lookup.value] = lookup
+                places[lookup[1:3]] = lookup
         self._keys = [CounterKey(key, windows[key]) for key in sorted(windows)]
         self._searched = list(places.values())
         self._places = list(places)

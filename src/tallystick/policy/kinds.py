@@ -28,6 +28,7 @@ Lookups = Callable[[Facts], list[Lookup]]
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MAX_KEY = 400
+_MAX_KNOWN = 4096
 _PER = {
     "account": ("account",),
     "customer": ("customer",),
@@ -122,15 +123,17 @@ def window(spot: Spot, rule: str) -> Kind:
 
 
 def _count_window(prefix: str, subject: Callable[[Facts], str | None], per: str, over_s: int, limit: int) -> Kind:
+    keys = _Keys(over_s)
+
     def counter(facts: Facts) -> CounterKey | None:
         name = subject(facts)
-        return None if name is None else CounterKey(_bounded(prefix + name), over_s)
+        return None if name is None else keys.of(prefix + name)
 
     def check(facts: Facts) -> Found | None:
-        key = counter(facts)
-        if key is None:
+        name = subject(facts)
+        if name is None:
             return None
-        before = facts["used"][key.key][0]
+        before = facts["used"][keys.of(prefix + name)[0]][0]
         after = before + facts.get("count", 1)
         if after <= limit:
             return None
@@ -144,24 +147,29 @@ def _count_window(prefix: str, subject: Callable[[Facts], str | None], per: str,
 
 
 def _sum_window(prefix: str, subject: Callable[[Facts], str | None], per: str, over_s: int, limits: Limits) -> Kind:
+    keys = _Keys(over_s)
+
     def counter(facts: Facts) -> CounterKey | None:
         if facts["amount"] is None:
             return None
         name = subject(facts)
-        if name is None or limits.at_most(facts["asset"], facts["scale"]) is None:
+        asset, scale = facts["asset"], facts["scale"]
+        if name is None or limits.at_most(asset, scale) is None:
             return None
-        return CounterKey(_bounded(f"{prefix}{facts['asset']}|{facts['scale']}|{name}"), over_s)
+        return keys.of(f"{prefix}{asset}|{scale}|{name}")
 
     def check(facts: Facts) -> Found | None:
         given = facts["amount"]
-        if given is None or subject(facts) is None:
+        if given is None:
+            return None
+        name = subject(facts)
+        if name is None:
             return None
         asset, scale = facts["asset"], facts["scale"]
-        key = counter(facts)
         limit = limits.at_most(asset, scale)
-        if key is None or limit is None:
+        if limit is None:
             return _no_limit(given, asset, scale)
-        before = facts["used"][key.key][1]
+        before = facts["used"][keys.of(f"{prefix}{asset}|{scale}|{name}")[0]][1]
         if before + given <= limit:
             return None
         left = _money(max(limit - before, 0), asset, scale)
@@ -172,6 +180,22 @@ def _sum_window(prefix: str, subject: Callable[[Facts], str | None], per: str, o
         )
 
     return Kind(check, counter, by=frozenset(_PER[per]))
+
+
+class _Keys:
+    """The counters of a rule, by what they are for; those asked for again are not made again."""
+
+    def __init__(self, over_s: int) -> None:
+        self._over_s = over_s
+        self._known: dict[str, CounterKey] = {}
+
+    def of(self, name: str) -> CounterKey:
+        found = self._known.get(name)
+        if found is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            found = self._known[name] = CounterKey(_bounded(name), self._over_s)
+        return found
 
 
 def payee(spot: Spot, _rule: str) -> Kind:
@@ -202,8 +226,12 @@ def named(spot: Spot, _rule: str) -> Kind:
 
 
 def _deny_list(name: str, by: tuple[str, ...]) -> Kind:
+    @lru_cache(maxsize=_MAX_KNOWN)
+    def lookup(value: str) -> Lookup:
+        return Lookup(name, name, value, False)
+
     def lookups(facts: Facts) -> list[Lookup]:
-        return [Lookup(name, name, value, False) for fact in by for value in _values(facts.get(fact))]
+        return [lookup(value) for fact in by for value in _values(facts.get(fact))]
 
     def check(facts: Facts) -> Found | None:
         values = [value for fact in by for value in _words_of(facts[fact])]
@@ -259,14 +287,16 @@ def hours(spot: Spot, _rule: str) -> Kind:
     holidays = frozenset(one.day() for one in spot.at("holidays").each(most=2000)) if spot.has("holidays") else frozenset()
     shown = ",".join(_DAYS[day] for day in sorted(days)), f"{begin:%H:%M}-{'24:00' if end == time.max else f'{end:%H:%M}'}"
 
-    def check(facts: Facts) -> Found | None:
-        local = datetime.fromisoformat(facts["at"]).astimezone(zone)
+    @lru_cache(maxsize=16)
+    def at(text: str) -> Found | None:
+        local = datetime.fromisoformat(text).astimezone(zone)
         if _within(local, days, begin, end, holidays):
             return None
         when = f"{local:%Y-%m-%d %H:%M} ({_DAYS[local.weekday()]}) in {zone.key}"
         return when, f"{shown[0]} {shown[1]} in {zone.key}, no holidays", "waiting for the hours"
 
-    return Kind(check)
+    # The actions of a call are decided at one time.
+    return Kind(lambda facts: at(facts["at"]))
 
 
 def _within(local: datetime, days: frozenset[int], begin: time, end: time, holidays: frozenset[Any]) -> bool:

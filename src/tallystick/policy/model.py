@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -72,12 +72,11 @@ class Lookup(NamedTuple):
     each: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NewDecision:
+class NewDecision(NamedTuple):
     """A decision to keep. `digest` is that of the action's payload; `facts` and `verdict` are the texts as evaluated.
 
-    The outcome is the verdict's, or `allow` where the people whom the verdict asks for have agreed (`approval_id`). The salt
-    goes with the texts when they are erased.
+    The outcome is the verdict's, or `allow` where the people whom it asks for have agreed (`approval_id`). The salt, of
+    16 bytes, goes with the texts when they are erased; without one, a decision is given one when it is kept.
     """
 
     principal: str
@@ -90,12 +89,19 @@ class NewDecision:
     outcome: str
     task_id: int | None = None
     approval_id: int | None = None
-    salt: bytes = field(default_factory=lambda: os.urandom(16))
+    salt: bytes | None = None
 
     @property
     def sha256(self) -> bytes:
-        """What the record holds of facts and verdict."""
+        """What the record holds of facts and verdict; there is a salt."""
+        assert self.salt is not None, "what the record holds is salted"
         return sha256(self.salt + self.facts.encode() + self.verdict.encode()).digest()
+
+
+def salts(count: int) -> list[bytes]:
+    """As many salts, of 16 random bytes each."""
+    drawn = os.urandom(16 * count)
+    return [drawn[place : place + 16] for place in range(0, 16 * count, 16)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

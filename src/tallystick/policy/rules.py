@@ -18,6 +18,7 @@ from tallystick.policy.kinds import Kind, beyond_mandate, mandate_counter
 from tallystick.policy.model import Approvers, CounterKey, Document, Escalation, Explained, Facts, Lookup, Reason, Verdict
 
 _MAX_BUNDLES = 2048
+_ALIKE = ("action", "kind", "risk_tier", "account_kind", "counterparty_kind", "settle")
 _MAX_ALLOWS = 2048
 _FEW = 12
 _ALLOWS = Reason("", "allow", "allow", None, None, None)
@@ -57,7 +58,6 @@ class Rule:
 class _Heard:
     """What the rules have said so far."""
 
-    allows: list[Rule]
     unsure: list[Rule]
     reasons: list[Reason]
     asked: list[Asking]
@@ -91,57 +91,60 @@ class Policy:
         self.asking = asking
         self.mandate_asking = mandate_asking
         self.effective_from = effective_from
-        self._bundles: dict[tuple[str, str], _Bundle] = {}
+        self._bundles: dict[tuple[Any, ...], _Bundle] = {}
         self._allows: dict[tuple[str, ...], Verdict] = {}
 
     def counters(self, facts: Facts) -> tuple[CounterKey, ...]:
         """What rules that apply add up, for `used`."""
-        found = []
-        for rule in self.bundle(facts).counting.candidates(facts):
+        return self.searches(facts)[0]
+
+    def lookups(self, facts: Facts) -> tuple[Lookup, ...]:
+        """What rules that apply look for on lists, for `listed`."""
+        return self.searches(facts)[1]
+
+    def searches(self, facts: Facts) -> tuple[tuple[CounterKey, ...], tuple[Lookup, ...]]:
+        """What rules that apply add up, and what they look for on lists."""
+        bundle = self.bundle(facts)
+        keys: list[CounterKey | None] = []
+        lookups: list[Lookup] = []
+        for rule in bundle.searching.candidates(facts):
             assert rule.limit is not None
-            assert rule.limit.counter is not None
             try:
-                if unmet(rule.conditions, facts) is False:
-                    found.append(rule.limit.counter(facts))
+                if rule.conditions and unmet(rule.conditions, facts) is not False:
+                    continue
+                if rule.limit.counter is not None:
+                    keys.append(rule.limit.counter(facts))
+                if rule.limit.lookups is not None:
+                    lookups += rule.limit.lookups(facts)
             except WRONG_SHAPE:
                 continue
         if facts.get("mandate") is not None:
             with suppress(*WRONG_SHAPE):
-                found.append(mandate_counter(facts))
-        return tuple(key for key in found if key is not None)
-
-    def lookups(self, facts: Facts) -> tuple[Lookup, ...]:
-        """What rules that apply look for on lists, for `listed`."""
-        found: list[Lookup] = []
-        for rule in self.bundle(facts).looking.candidates(facts):
-            assert rule.limit is not None
-            assert rule.limit.lookups is not None
-            try:
-                if unmet(rule.conditions, facts) is False:
-                    found += rule.limit.lookups(facts)
-            except WRONG_SHAPE:
-                continue
-        return tuple(found)
+                keys.append(mandate_counter(facts))
+        return tuple([key for key in keys if key is not None]), tuple(lookups)
 
     def searches_by(self, facts: Facts) -> frozenset[str]:
         """The facts on which it depends what rules that may apply add up and look for, beside those every action has."""
         return self.bundle(facts).searches_by
 
     def bundle(self, facts: Facts) -> _Bundle:
-        """The rules that may apply to actions of this type by principals of this kind."""
-        action, kind = facts.get("action"), facts.get("kind")
-        if not isinstance(action, str) or not isinstance(kind, str):
+        """The rules that may apply to actions that are alike in the few facts by which most rules are chosen."""
+        alike = tuple(map(facts.get, _ALIKE))
+        try:
+            bundle = self._bundles.get(alike)
+        except TypeError:
+            # A fact of another shape than texts have.
             return _Bundle(self.rules)
-        bundle = self._bundles.get((action, kind))
         if bundle is None:
             if len(self._bundles) >= _MAX_BUNDLES:
                 self._bundles.clear()
-            bundle = self._bundles[action, kind] = _Bundle(_narrowed(self.rules, {"action": action, "kind": kind}))
+            known = {fact: value for fact, value in zip(_ALIKE, alike, strict=True) if isinstance(value, str)}
+            bundle = self._bundles[alike] = _Bundle(_narrowed(self.rules, known))
         return bundle
 
-    def allowed(self, rules: list[Rule]) -> Verdict:
+    def allowed(self, rules: tuple[Rule, ...]) -> Verdict:
         """The verdict where these rules allow and no other speaks; made once for the same rules."""
-        ids = tuple(rule.id for rule in rules)
+        ids = tuple([rule.id for rule in rules])
         verdict = self._allows.get(ids)
         if verdict is None:
             if len(self._allows) >= _MAX_ALLOWS:
@@ -152,23 +155,34 @@ class Policy:
 
 def evaluate(policy: Policy, facts: Facts) -> Verdict:
     """What the policy says of an action with these facts. Nothing else is looked at: the same facts give the same bytes."""
-    heard = _Heard([], [], [], [])
-    for rule in policy.bundle(facts).all.candidates(facts):
+    bundle = policy.bundle(facts)
+    allows, heard = bundle.allows, None
+    for rule in bundle.others.candidates(facts):
+        if rule.limit is not None and not rule.conditions:
+            # Most rules, most of the time: they apply, and their limit is kept.
+            try:
+                if rule.limit.check(facts) is None:
+                    continue
+            except WRONG_SHAPE:
+                pass
         said = _said(rule, facts)
         if said is None:
             continue
         if said is _ALLOWS:
-            heard.allows.append(rule)
-        elif said is _UNSURE:
+            allows = (*allows, rule)
+            continue
+        heard = heard or _Heard([], [], [])
+        if said is _UNSURE:
             heard.unsure.append(rule)
         else:
             heard.add(said, rule.asking)
     if facts.get("mandate") is not None:
         for reason in _mandate(facts):
+            heard = heard or _Heard([], [], [])
             heard.add(reason, policy.mandate_asking)
-    if not heard.reasons and heard.allows:
-        return policy.allowed(heard.allows)
-    return _concluded(policy, facts, heard)
+    if allows and (heard is None or not heard.reasons):
+        return policy.allowed(allows)
+    return _concluded(policy, facts, allows, heard or _Heard([], [], []))
 
 
 def _said(rule: Rule, facts: Facts) -> Reason | None:
@@ -199,13 +213,13 @@ def explain(policy: Policy, facts: Facts) -> Explained:
     return Explained(verdict, tuple(sorted(kept)))
 
 
-def _concluded(policy: Policy, facts: Facts, heard: _Heard) -> Verdict:
+def _concluded(policy: Policy, facts: Facts, allows: tuple[Rule, ...], heard: _Heard) -> Verdict:
     if not policy.rules:
         return _verdict("deny", [_NO_POLICY], None)
-    if not heard.allows:
+    if not allows:
         for rule in heard.unsure:
             heard.add(_unknown(rule, str(unmet(rule.conditions, facts))), rule.asking)
-    reasons = heard.reasons + [_plain(rule) for rule in heard.allows]
+    reasons = heard.reasons + [_plain(rule) for rule in allows]
     outcomes = {reason.outcome for reason in reasons}
     if "deny" in outcomes:
         return _verdict("deny", reasons, None)
@@ -339,19 +353,18 @@ class _Index:
 
 
 class _Bundle:
-    """Rules that may apply; those of them that count, and those that look into lists."""
+    """Rules that may apply: those that always allow, the others, and of these the ones that count or look into lists."""
 
-    __slots__ = ("all", "counting", "looking", "searches_by")
+    __slots__ = ("allows", "others", "searches_by", "searching")
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self.all = _Index(rules)
-        counting = tuple(rule for rule in rules if rule.limit is not None and rule.limit.counter is not None)
-        looking = tuple(rule for rule in rules if rule.limit is not None and rule.limit.lookups is not None)
-        self.counting = _Index(counting)
-        self.looking = _Index(looking)
-        searching = (*counting, *looking)
-        self.searches_by = frozenset(fact for rule in searching for fact, _ in rule.conditions).union(
-            *(rule.limit.by for rule in searching if rule.limit is not None)
+        self.allows = tuple(rule for rule in rules if rule.otherwise == "allow" and rule.limit is None and not rule.conditions)
+        self.others = _Index(tuple(rule for rule in rules if rule not in self.allows))
+        limited = [(rule, rule.limit) for rule in rules if rule.limit is not None]
+        searching = [(rule, limit) for rule, limit in limited if limit.counter is not None or limit.lookups is not None]
+        self.searching = _Index(tuple(rule for rule, _ in searching))
+        self.searches_by = frozenset(fact for rule, _ in searching for fact, _ in rule.conditions).union(
+            *(limit.by for _, limit in searching)
         )
 
 

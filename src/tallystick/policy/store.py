@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tallystick.db import Queries, ReadTx, Tx, bigints, byteas, sparse, texts
-from tallystick.policy.model import Applied, CounterKey, Decision, ListEntry, ListInfo, Lookup, NewDecision
+from tallystick.policy.model import Applied, CounterKey, Decision, ListEntry, ListInfo, Lookup, NewDecision, salts
 from tallystick.policy.normal import id_form, name_form
 
 
@@ -87,7 +87,7 @@ async def keep(tx: Tx, decisions: Sequence[NewDecision], reserved: Sequence[tupl
             "outcomes": texts([one.outcome for one in decisions]),
             "task_ids": sparse([one.task_id for one in decisions]),
             "approval_ids": sparse([one.approval_id for one in decisions]),
-            "salts": byteas([one.salt for one in decisions]),
+            "salts": byteas([one.salt or salt for one, salt in zip(decisions, salts(len(decisions)), strict=True)]),
             **_reserved(reserved),
         },
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,8 +34,7 @@ class NewTransfer:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """A transfer as it stands: `queued`, `held` (people are asked by `approval_id`), `posted` (then `journal_id` says where) or
     `failed` (then `reason` says why; `denied` is policy's).
 
@@ -69,10 +67,10 @@ class Transfer:
     def as_first_answered(self) -> Transfer:
         """What the call that proposed it was told: whatever has become of a queued transfer, it was `queued` then."""
         if self.approval_id is not None:
-            return dataclasses.replace(self, status="held", reason=None, journal_id=None, settled_at=None)
+            return self._replace(status="held", reason=None, journal_id=None, settled_at=None)
         if self.settle == "now" or self.reason == "denied":
             return self
-        return dataclasses.replace(self, status="queued", reason=None, journal_id=None, settled_at=None)
+        return self._replace(status="queued", reason=None, journal_id=None, settled_at=None)
 
 
 @dataclass(frozen=True, slots=True)

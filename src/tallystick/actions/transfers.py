@@ -182,11 +182,12 @@ def _check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRe
         raise Invalid("currency_mismatch", f"the amount is in {new.currency} and the accounts hold {debit.asset}")
     if new.description is not None:
         check_text(new.description, "the description", 500)
-    amount = parse_minor(new.amount, debit.unit)
+    unit = debit.unit
+    amount = parse_minor(new.amount, unit)
     payload: dict[str, Any] = {
         "from_account": debit.name,
         "to_account": credit.name,
-        "amount": format_minor(amount, debit.unit),
+        "amount": format_minor(amount, unit),
         "currency": debit.asset,
         "settle": new.settle,
     }

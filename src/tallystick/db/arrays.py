@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from itertools import repeat
-from typing import Any, ClassVar
+from itertools import chain, repeat
+from typing import Any, ClassVar, cast
 
 import psycopg
 from psycopg.adapt import Buffer, Dumper
@@ -64,14 +64,14 @@ def integers(values: Sequence[int]) -> Any:
 
 
 def texts(values: Sequence[str | None]) -> Any:
-    """A `text[]`; a value that repeats is encoded once."""
-    pieces = {value: _piece(None if value is None else value.encode()) for value in set(values)}
-    return _Texts(b"".join(map(pieces.__getitem__, values)), len(values), nulls=None in pieces)
+    """A `text[]`."""
+    encoded = [None if value is None else value.encode() for value in values]
+    return _Texts(_pieces(encoded), len(values), nulls=None in encoded)
 
 
 def byteas(values: Sequence[bytes | None]) -> Any:
     """A `bytea[]`."""
-    return _Bytes(b"".join(map(_piece, values)), len(values), nulls=None in values)
+    return _Bytes(_pieces(values), len(values), nulls=None in values)
 
 
 def sparse(values: Sequence[Any]) -> list[Any] | None:
@@ -79,8 +79,11 @@ def sparse(values: Sequence[Any]) -> list[Any] | None:
     return None if values.count(None) == len(values) else list(values)
 
 
-def _piece(value: bytes | None) -> bytes:
-    return _NULL if value is None else _LENGTH.pack(len(value)) + value
+def _pieces(values: Sequence[bytes | None]) -> bytes:
+    if None in values:
+        return b"".join([_NULL if value is None else _LENGTH.pack(len(value)) + value for value in values])
+    there = cast("Sequence[bytes]", values)
+    return b"".join(chain.from_iterable(zip(map(_LENGTH.pack, map(len, there)), there, strict=True)))
 
 
 class _ArrayDumper(Dumper):

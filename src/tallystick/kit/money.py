@@ -11,6 +11,8 @@ from tallystick.kit.errors import Invalid
 MAX_MINOR = 10**15
 """The largest amount of one entry, in minor units: ten trillion of a currency with cents."""
 
+_POWERS: list[int] = [int(10**scale) for scale in range(40)]
+_MAX_DIGITS = len(str(MAX_MINOR))
 _PLAIN = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?")
 
 
@@ -33,10 +35,10 @@ def parse_minor(amount: Decimal | int | str, asset: Asset) -> int:
         raise Invalid("amount_malformed", "the amount is not a finite number")
     if number <= 0:
         raise Invalid("amount_not_positive", "the amount must be more than zero")
-    if number.adjusted() + asset.scale > len(str(MAX_MINOR)):
+    if number.adjusted() + asset.scale > _MAX_DIGITS:
         raise Invalid("amount_too_large", f"the amount is over {format_minor(MAX_MINOR, asset)} {asset.code}")
     numerator, denominator = number.as_integer_ratio()
-    minor, rest = divmod(numerator * int(10**asset.scale), denominator)
+    minor, rest = divmod(numerator * _POWERS[asset.scale], denominator)
     if rest:
         raise Invalid("amount_too_fine", f"{asset.code} has {asset.scale} decimals")
     if minor > MAX_MINOR:

@@ -170,7 +170,11 @@ begin
           from unnest(journal_ids, decisions) as u (journal, decision)
          where u.journal is not null;
     end if;
-    if v_consumed is not null then
+    if v_consumed is null then
+        null;
+    elsif p_decision is null then
+        perform policy.consume_kept(v_consumed);
+    else
         perform policy.consume(v_consumed);
     end if;
 

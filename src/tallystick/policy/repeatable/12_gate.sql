@@ -261,6 +261,18 @@ begin
 end
 $$;
 
+-- policy.consume_kept: the same for decisions that allow and were kept by the function that carries out their effects: they are as they
+-- have to be, so they are not looked up. It is open to functions of the owner only.
+create or replace function policy.consume_kept(p_ids bigint[]) returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into policy.consumption (decision_id) select u.id from unnest(p_ids) as u (id);
+end
+$$;
+
 -- policy.apply: a document is in force from a time on, which is not in the past.
 create or replace function policy.apply(p_digest text, p_name text, p_body text, p_effective_from timestamptz, p_by text)
 returns setof policy.document

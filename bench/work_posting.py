@@ -147,7 +147,7 @@ def _script(low: int, high: int) -> str:
         "fresh": "null",
         "decided": "'x'",
         "outcomes": "array['allow']",
-        "decisions": "array[:decision]",
+        "decisions": "null",
         "task_ids": "array[:task_id]",
         "fences": "array[:fence]",
         "states": "array['done']",
@@ -155,31 +155,27 @@ def _script(low: int, high: int) -> str:
         "errors": "null",
         "worker": "'pgbench'",
     }
-    none = dict.fromkeys(("keys", "windows", "lists", "names", "ids", "counters", "counts", "sums"), "array[]")
-    asked = none | {
-        "known": f"'{rules}'",
-        "principals": f"array['{work_ours.AGENT}']",
-        "on_behalf_of": "array[null]",
-        "actions": "array['transfer']",
-        "digests": "array[sha256('x')]",
-        "policies": f"array['{rules}']",
-        "facts": "array['{}']",
-        "verdicts": f"array['{said}']",
-        "outcomes": "array['allow']",
-        "task_ids": "array[:task_id]",
-        "approval_ids": "array[null]",
-        "salts": "array[substring(sha256('x') for 16)]",
-    }
-    kept = _statement("tallystick.policy.keep", asked).rstrip(";").replace(" as ids", "")
-    prepared = _statement("tallystick.actions.prepare", values).rstrip(";")
+    nothing = dict.fromkeys(("windows", "lists", "names", "ids", "counters", "counts", "sums"), "array[]")
+    asked = values | nothing | {"known": f"'{rules}'", "payees": "array['bench']"}
+    kept = (
+        values
+        | nothing
+        | {
+            "ids": "array[:made]",
+            "policy": f"'{rules}'",
+            "digests": "array[sha256('x')]",
+            "facts": "array['{}']",
+            "verdicts": f"array['{said}']",
+            "salts": "array[substring(sha256('x') for 16)]",
+        }
+    )
+    prepared = _statement("tallystick.actions.prepare", asked).rstrip(";")
     statements = [
         _statement("tallystick.work.hold", values),
         _statement("tallystick.actions.of_task", values),
         _statement("tallystick.ledger.references_by_name", values),
-        f"select transfer_id as made from ({prepared}) as p \\gset",
-        _statement("tallystick.policy.gather", asked),
-        f"select ({kept})[1] as decision \\gset",
-        _statement("tallystick.actions.conclude", values | {"ids": "array[:made]"}),
+        f"select transfer_ids[1] as made from ({prepared}) as p \\gset",
+        _statement("tallystick.actions.conclude", kept),
         _statement("tallystick.work.finish", values),
     ]
     return "\n".join(

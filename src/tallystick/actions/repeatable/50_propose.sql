@@ -32,6 +32,8 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+-- Planning anew for each batch would take longer than carrying a small one out.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     n      constant integer := cardinality(p_from);
@@ -108,6 +110,7 @@ create or replace function actions.conclude(
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     n          constant integer := cardinality(p_id);

@@ -2,9 +2,9 @@
 
 from tallystick.db.migrations import execute
 
-revision = "0026"
+revision = "0023"
 down_revision = "0022"
 
 
 def upgrade() -> None:
-    execute("0026_transfer_accounts.sql")
+    execute("0023_transfer_accounts.sql")

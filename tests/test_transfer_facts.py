@@ -73,7 +73,7 @@ async def test_a_batch_that_policy_and_the_books_let_pass_in_part_is_answered_in
     failed = ("failed", "denied", True)
     assert told == [failed, ("posted", None, False), ("failed", "insufficient_funds", True), failed, ("posted", None, False)]
     async with db.read() as tx:
-        kept = [await policy.decision(tx, one.decision_id) for one in answers if isinstance(one, actions.Transfer)]
+        kept = [await policy.decision(tx, one.decision_id or 0) for one in answers if isinstance(one, actions.Transfer)]
         stored = [await actions.get(tx, one.id) for one in answers if isinstance(one, actions.Transfer)]
     assert [(one.outcome, one.consumed) for one in kept] == [
         ("deny", False), ("allow", True), ("allow", False), ("deny", False), ("allow", True)

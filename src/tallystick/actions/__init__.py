@@ -28,6 +28,7 @@ from tallystick.actions.model import (
     Settled,
     Transfer,
 )
+from tallystick.actions.orders import CancelOrder, FillOrder, OpenPortfolio, PlaceOrder
 from tallystick.actions.outside import MovePayment, Party, ReceivePayment, SendPayment, send_payment
 from tallystick.actions.people import (
     STANDING_ORDERS,
@@ -62,6 +63,7 @@ __all__ = [
     "Agreed",
     "ApplyPolicy",
     "Asked",
+    "CancelOrder",
     "CaptureHold",
     "ChangeCredential",
     "ChangeCustomer",
@@ -73,6 +75,7 @@ __all__ = [
     "Decided",
     "Denied",
     "EntryPayload",
+    "FillOrder",
     "Held",
     "HoldPayload",
     "ImportBooks",
@@ -84,11 +87,13 @@ __all__ = [
     "NeedsPeople",
     "NewTransfer",
     "OpenAccount",
+    "OpenPortfolio",
     "Paid",
     "Party",
     "Passed",
     "Payee",
     "PlaceHolds",
+    "PlaceOrder",
     "PostJournals",
     "ReceivePayment",
     "ReleaseHold",

@@ -201,6 +201,8 @@ async def _capture(tx: Tx, by: Principal, payload: CaptureHold) -> ledger.Posted
 
 async def _release_facts(tx: ReadTx, payload: ReleaseHold) -> Mapping[str, Any]:
     hold = await ledger.hold(tx, int(payload.hold))
+    # What an order has set aside is freed with the order.
+    ledger.check_free(hold.kind)
     (account,) = await ledger.accounts(tx, ids=[hold.account_id], limit=1)
     return {"accounts": [account.name], "account": account.name}
 

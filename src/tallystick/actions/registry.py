@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from tallystick.db import ReadTx, Tx
+from tallystick.db import Tx
 from tallystick.identity import Principal
 from tallystick.kit import Invalid, NotFound, dumps, loads_stored
 
@@ -27,16 +27,16 @@ PLUG_INS = "tallystick.actions"
 class ActionType(Generic[Payload]):
     """One type of action. `payload` is a frozen dataclass whose fields are JSON: it is stored, shown and hashed as such.
 
-    `facts` reads what policy is to see (docs/policy.md lists the names); `account`, `accounts` and `customer` among them
-    are what the proposer has to have in reach. `run` carries it out, in the transaction of its decision, and may refuse;
-    `tell` says in JSON what came of it. `roles` are those who may propose it. What is `proposable` can be proposed by its
-    name alone; fields that are `hidden` are shown to nobody. Of an action that was held, by its id, `resume` carries it out
-    where that differs from `run`, and `ended` is told of an end without it.
+    `facts` reads what policy is to see (docs/policy.md lists the names), and may lock what must stay so until it is done;
+    `account`, `accounts` and `customer` among them are what the proposer has to have in reach. `run` carries it out, in the
+    transaction of its decision, and may refuse; `tell` says in JSON what came of it. `roles` are those who may propose it. What
+    is `proposable` can be proposed by its name alone; fields that are `hidden` are shown to nobody. Of an action that was held,
+    by its id, `resume` carries it out where that differs from `run`, and `ended` is told of an end without it.
     """
 
     name: str
     payload: type[Payload]
-    facts: Callable[[ReadTx, Payload], Awaitable[Mapping[str, Any]]]
+    facts: Callable[[Tx, Payload], Awaitable[Mapping[str, Any]]]
     run: Callable[[Tx, Principal, Payload], Awaitable[Any]] | None
     tell: Callable[[Any], Mapping[str, Any]] = lambda _: {}
     roles: frozenset[str] = frozenset({"agent", "operator"})

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from tallystick import actions, closing, ledger, payments
+from tallystick import actions, closing, ledger, payments, trading
 from tallystick.cli.options import Data
 from tallystick.cli.record import bar
 from tallystick.cli.runtime import connected, console, errors, refusals_as_lines, run, settings_for
@@ -20,7 +20,7 @@ from tallystick.cli.verify_record import read_checkpoint, read_keys, report_expo
 from tallystick.db import Database
 from tallystick.kit import dumps
 
-REFERENCES = (*actions.REFERENCES, *payments.REFERENCES, *closing.REFERENCES)
+REFERENCES = (*actions.REFERENCES, *payments.REFERENCES, *closing.REFERENCES, *trading.REFERENCES)
 """What the rooms above the books know of them, so that what was cut out of the books as if it had never been is missed."""
 
 

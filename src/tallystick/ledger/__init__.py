@@ -51,7 +51,7 @@ from tallystick.ledger.holds import (
     place_holds,
     release_holds,
 )
-from tallystick.ledger.kinds import keep_kind
+from tallystick.ledger.kinds import check_free, keep_kind
 from tallystick.ledger.model import (
     Account,
     AccountChange,
@@ -167,6 +167,7 @@ __all__ = [
     "capture_on_record",
     "change_limit",
     "change_status",
+    "check_free",
     "close_period",
     "closed_until",
     "entries",

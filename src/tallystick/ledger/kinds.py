@@ -1,4 +1,4 @@
-"""Kinds of journals that belong to a room above: from outside nobody posts one of such a kind."""
+"""Kinds of journals and holds that belong to a room above: from outside nobody makes one of such a kind."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ _reversible: dict[str, bool] = {}
 
 
 def keep_kind(name: str, *, reversible: bool = False) -> None:
-    """Say, when a room is imported, that journals of this kind are its own; a name that ends in `_` begins many kinds.
+    """Say, when a room is imported, that journals and holds of this kind are its own; a name that ends in `_` begins many.
 
-    Nobody posts them from outside (`reserved_kind`). Unless they are `reversible`, `reverse` does not take them back either
-    (`not_reversible`): the room keeps a state by them, which would go on saying that the money is where they brought it.
+    From outside nobody posts or places them, nor captures or releases such a hold (`reserved_kind`). Unless they are
+    `reversible`, `reverse` does not take such journals back either (`not_reversible`): the room keeps a state by them, which
+    would go on saying that the money is where they brought it.
     """
     _reversible[name] = reversible
 
@@ -25,7 +26,7 @@ def is_kept(kind: str) -> bool:
 def check_free(kind: str) -> None:
     """Refuse with `Invalid` (`reserved_kind`) a kind that belongs to a room."""
     if _name_of(kind) is not None:
-        raise Invalid("reserved_kind", f"the bank itself posts journals of the kind {kind}")
+        raise Invalid("reserved_kind", f"the bank itself keeps what is of the kind {kind}")
 
 
 def _name_of(kind: str) -> str | None:

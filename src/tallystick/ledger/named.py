@@ -115,6 +115,7 @@ async def read_capture(tx: ReadTx, actor: str, named: NamedCapture) -> Journal:
     _check(named.kind, named.on_behalf_of, named.meta)
     kinds.check_free(named.kind)
     hold = await holds.hold(tx, named.hold_id)
+    kinds.check_free(hold.kind)
     credit = _known(named.to_account, await service.references(tx, [named.to_account]))
     if credit.id == hold.account_id:
         raise Invalid("same_account", "what a hold sets aside is captured for another account")
@@ -166,6 +167,7 @@ def _guard(named: NamedGuard, known: Mapping[str, AccountRef]) -> Guard:
 
 def _hold(named: NamedHold, actor: str, known: Mapping[str, AccountRef]) -> NewHold:
     _check(named.kind, named.on_behalf_of, named.meta)
+    kinds.check_free(named.kind)
     account = _known(named.account, known)
     _check_currency(named.currency, account.name, account.asset)
     return NewHold(

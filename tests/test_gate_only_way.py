@@ -24,7 +24,8 @@ _KEPT = (
     "ledger.hold_change", "ledger.closed_period", "payments.payment", "payments.payment_step", "payments.nostro",
     "customers.customer", "customers.disposition", "customers.standing_order", "customers.standing_term",
     "customers.credential", "cases.case", "closing.day", "closing.calendar", "closing.interest_rate", "actions.payee",
-    "policy.document", "policy.list", "schedules.schedule",
+    "policy.document", "policy.list", "schedules.schedule", "trading.portfolio", "trading.trade_order", "trading.fill",
+    "trading.position",
 )  # fmt: skip
 """What no route changes while policy denies everything."""
 _OPEN_DOORS = {"cases.case"}
@@ -55,7 +56,7 @@ async def test_while_policy_denies_everything_no_route_has_an_effect(db: Databas
             "account_id": "ALICE", "customer_id": "CUST-1", "agent": "op", "task_id": "1", "transfer_id": "1",
             "journal_id": "1",
             "hold_id": "1", "case_id": "1", "request_id": "1", "event_id": "1", "payment_id": "1", "action_id": "1",
-            "approval_id": "1", "decision_id": "1",
+            "approval_id": "1", "decision_id": "1", "portfolio_id": "P", "order_id": "1",
         }  # fmt: skip
         async with serving(db, HttpSettings(), keyed=True) as client:
             for (method, path), rule in access.TABLE.items():
@@ -103,6 +104,7 @@ _VERBS = {
     "customers": {"change", "set_credential", "plan_order", "change_order"},
     "policy": {"apply"},
     "cases": {"set_status", "record_result"},
+    "trading": {"open_portfolio", "place", "cancel", "fill"},
 }  # fmt: skip
 _BELOW = ("actions", "closing", "payments", "ledger", "customers", "policy", "cases", "agents")
 _ENTER = re.compile(r"\b(perform|actions\.enter|actions\.enter_many|actions\.perform|_gated|once)\(")

@@ -124,7 +124,12 @@ async def bank(db: Database) -> dict[str, Any]:
                 client, "/v1/external-payments", nostro="NOSTRO-1", from_account=half, amount=_MONEY, end_to_end_id=half,
                 counterparty={"name": half, "account": "DE89", "bank": "B"}, remittance=half,
             )  # fmt: skip
+            await _made(client, "/v1/portfolios", id=f"P-{half}", account_id=half, settlement_account="BANK")
+            order = await _made(
+                client, "/v1/orders", portfolio=f"P-{half}", instrument=half, side="buy", quantity="1", limit_price="1"
+            )  # fmt: skip
             found[half] |= {
+                "portfolio_id": f"P-{half}", "order_id": order["id"],
                 "account_id": half, "transfer_id": transfer["id"], "journal_id": transfer["journal_id"], "hold_id": hold["id"],
                 "customer_id": f"C-{half}", "case_id": request["id"], "request_id": request["id"], "event_id": event["id"],
                 "task_id": task["id"], "payment_id": payment["id"], "agent": agent,
@@ -159,8 +164,10 @@ def _body(body: Any, objects: dict[str, str], key: str = "") -> Any:
     if isinstance(body, list):
         return [_body(value, objects, key) for value in body]
     named = {
-        "account": objects["account_id"], "from_account": objects["account_id"], "paid_from": objects["account_id"],
-        "to_account": "BANK", "customer_id": objects["customer_id"], "client_id": objects["customer_id"],
+        "account": objects["account_id"], "account_id": objects["account_id"],
+        "from_account": objects["account_id"], "paid_from": objects["account_id"],
+        "to_account": "BANK", "settlement_account": "BANK", "portfolio": objects["portfolio_id"],
+        "customer_id": objects["customer_id"], "client_id": objects["customer_id"],
         "agent": objects["agent"], "agents": objects["agent"], "agent_name": objects["agent"], "id": objects["task_id"],
     }  # fmt: skip
     return named.get(key, body) if isinstance(body, str) else body
@@ -175,9 +182,11 @@ async def _call(client: httpx.AsyncClient, key: str, method: str, path: str, obj
         asked += f"&account={objects['account_id']}"
     if path in ("/v1/holds", "/v1/journals") and method == "GET":
         asked += f"&account_id={objects['account_id']}"
+    if path == "/v1/orders" and method == "GET":
+        asked += f"&portfolio={objects['portfolio_id']}"
     if path in ("/v1/cases", "/v1/accounts") and method == "GET":
         asked += f"&customer_id={objects['customer_id']}"
-    own_id = method == "POST" and path in ("/v1/accounts", "/v1/customers", "/v1/nostros")
+    own_id = method == "POST" and path in ("/v1/accounts", "/v1/customers", "/v1/nostros", "/v1/portfolios")
     sent = None if body is None else _body(body, objects)
     if sent is not None and own_id:
         sent["id"] = "ANOTHER"

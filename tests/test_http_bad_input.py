@@ -113,6 +113,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/external-payments/{payment_id}/assigned"): {"account": "ALICE"},
     ("POST", "/v1/reconciliations/{reconciliation_id}/matches"): {"line": 1, "entry": 1, "why": "w"},
     ("POST", "/v1/reconciliations/{reconciliation_id}/explanations"): {"line": 1, "entry": None, "why": "w"},
+    ("POST", "/v1/portfolios"): {"id": "P", "account_id": "ALICE", "settlement_account": "BANK", "shorts": False},
+    ("POST", "/v1/orders"): {
+        "portfolio": "P", "instrument": "AAA", "side": "buy", "quantity": "1.5", "limit_price": "1.25",
+    },
+    ("POST", "/v1/orders/{order_id}/fills"): {"quantity": "1.5", "price": "1.25"},
     ("POST", "/v1/journals"): _JOURNAL | {"dry_run": False},
     ("POST", "/v1/journals/batch"): {"mode": "independent", "dry_run": False, "journals": [_JOURNAL]},
     ("POST", "/v1/journals/{journal_id}/reversals"): {

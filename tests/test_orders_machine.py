@@ -11,7 +11,7 @@ from math import ceil, floor
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -27,6 +27,7 @@ _MILLION = 10**6
 _CASH = 100_000
 _QUANTITIES = st.one_of(st.sampled_from([1, 500_000, _MILLION, 5 * _MILLION, 40 * _MILLION]), st.integers(1, 60 * _MILLION))
 _PRICES = st.decimals("0.0001", "20", places=4)
+_RARELY = st.sampled_from([False, False, False, True])
 _SYMBOLS = st.sampled_from(sorted(PRICES))
 
 
@@ -76,6 +77,11 @@ class Desk(RuleBasedStateMachine):
         reserved = sum(one.left for one in self.orders.values() if one.open and (one.symbol, one.side) == (symbol, "sell"))
         return self.positions.get(symbol, 0) - reserved
 
+    def _drawn(self, data: st.DataObject, late: bool) -> int:
+        """An order that is open, where there is one; with `late` any of them."""
+        open_ones = [number for number, one in self.orders.items() if one.open]
+        return data.draw(st.sampled_from(sorted(self.orders if late or not open_ones else open_ones, reverse=True)))
+
     @property
     def _held(self) -> int:
         return sum(one.held for one in self.orders.values())
@@ -104,13 +110,24 @@ class Desk(RuleBasedStateMachine):
         else:
             self.orders[answer.id] = _Order(symbol, "sell", quantity, limit, 0)
 
-    @rule(data=st.data(), price=_PRICES, whole=st.booleans(), part=st.integers(1, 50 * _MILLION))
-    def fill(self, data: st.DataObject, price: Decimal, whole: bool, part: int) -> None:
+    @rule(
+        data=st.data(),
+        at=st.sampled_from(["limit", "latest", "better", "anything"]),
+        anything=_PRICES,
+        share=st.sampled_from([None, 1, 2, 3]),
+        part=st.integers(1, 50 * _MILLION),
+        late=_RARELY,
+    )
+    def fill(self, *, data: st.DataObject, at: str, anything: Decimal, share: int | None, part: int, late: bool) -> None:
         if not self.orders:
             return
-        number = data.draw(st.sampled_from(sorted(self.orders)))
+        number = self._drawn(data, late)
         one = self.orders[number]
-        quantity = one.left if whole and one.left else part
+        base = one.limit if one.limit is not None and at != "latest" else Decimal(PRICES[one.symbol])
+        price = anything
+        if at != "anything":
+            price = base if at != "better" else max(Decimal("0.0001"), base + (-anything if one.side == "buy" else anything))
+        quantity = part if share is None or one.left < share else one.left // share
         answer = self._try(actions.FillOrder(str(number), trading.quantity_text(quantity), str(price)))
         worse = one.limit is not None and (price > one.limit if one.side == "buy" else price < one.limit)
         worth = one.worth + Fraction(quantity, _MILLION) * Fraction(price)
@@ -133,11 +150,11 @@ class Desk(RuleBasedStateMachine):
             one.open = one.left > 0
             one.held = one.held - moved if one.side == "buy" and one.open else 0
 
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), late=_RARELY)
+    def cancel(self, data: st.DataObject, late: bool) -> None:
         if not self.orders:
             return
-        number = data.draw(st.sampled_from(sorted(self.orders)))
+        number = self._drawn(data, late)
         one = self.orders[number]
         answer = self._try(actions.CancelOrder(str(number)))
         if one.left == 0:
@@ -218,6 +235,11 @@ def test_positions_and_money_are_what_the_model_says(
     runner.run(desk())
     machine.runner, machine.database = runner, database
     checked = settings(
-        max_examples=15, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=25,
+        stateful_step_count=25,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(machine, settings=checked)

@@ -49,7 +49,7 @@ async def test_a_first_policy_is_installed_once(db: Database, database: TestData
         assert applied is not None
         assert await policy.install(tx, "demo", by="tallystick") is None
         assert (await policy.current(tx)).name == "default"
-        assert [(one.name, one.entries) for one in await policy.lists(tx)] == [("sanctions", 0)]
+        assert [(one.name, one.entries) for one in await policy.lists(tx)] == [("restricted", 0), ("sanctions", 0)]
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,8 @@ SUBCOMMANDS = (
     Subcommand("keys", "keys:app", "API keys: who may call the server."),
     Subcommand("mandates", "mandates:app", "Mandates: what people let agents do for them."),
     Subcommand("nostro", "nostro:app", "Nostro accounts: our accounts at other banks, mirrored in our books."),
+    Subcommand("portfolios", "trading:portfolios", "Portfolios: what is held of instruments, over which cash account."),
+    Subcommand("orders", "trading:orders", "Orders: what is to be bought and sold, and what was."),
     Subcommand("tasks", "tasks:app", "Tasks: what agents have to do, do and have done."),
     Subcommand("schedules", "schedules:app", "Schedules: tasks that are added at the times of a cron text."),
     Subcommand("approvals", "approvals:app", "Approvals: what people are asked before an action is carried out."),

@@ -22,7 +22,9 @@ from tallystick.http.guards import (
     of_everything,
     of_hold,
     of_journal,
+    of_order,
     of_payment,
+    of_portfolios,
     of_tasks,
     of_timeline,
     of_transfer,
@@ -180,6 +182,17 @@ def _payments() -> Iterator[Line]:
         )  # fmt: skip
 
 
+def _trading() -> Iterator[Line]:
+    yield "GET /v1/portfolios", _A | _READ, ()
+    yield "POST /v1/portfolios", _WORK, (of_accounts(in_body("account_id")),)
+    yield "GET /v1/portfolios/{portfolio_id}", _A | _READ, (of_portfolios(in_path("portfolio_id")),)
+    yield "GET /v1/orders", _A | _READ, (of_portfolios(in_query("portfolio")),)
+    yield "POST /v1/orders", _WORK, (of_portfolios(in_body("portfolio")),)
+    yield "GET /v1/orders/{order_id}", _A | _READ, (of_order(in_path("order_id")),)
+    for tail in ("cancel", "fills"):
+        yield f"POST /v1/orders/{{order_id}}/{tail}", _WORK, (of_order(in_path("order_id")),)
+
+
 def _days() -> Iterator[Line]:
     yield "GET /v1/calendars", _A | _READ, ()
     yield "POST /v1/calendars", _O, (of_everything,)
@@ -250,8 +263,8 @@ def _guides() -> Iterator[Line]:
 def _table() -> dict[tuple[str, str], Rule]:
     made: dict[tuple[str, str], Rule] = {}
     parts = (
-        _authority, _reading_the_books, _proposing, _gate, _customers_and_cases, _payments, _days, _tasks, _steering, _record,
-        _guides,
+        _authority, _reading_the_books, _proposing, _gate, _customers_and_cases, _payments, _trading, _days, _tasks, _steering,
+        _record, _guides,
     )  # fmt: skip
     for route, roles, guards in chain.from_iterable(part() for part in parts):
         method, _, path = route.partition(" ")

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from tallystick import actions, cases, customers, identity, ledger, payments, work
+from tallystick import actions, cases, customers, identity, ledger, payments, trading, work
 from tallystick.http.services import Call
 from tallystick.http.shapes import MAX_ID
 from tallystick.kit import Forbidden, NotFound
@@ -182,6 +182,36 @@ def of_payment(place: Values) -> Guard:
                 found = await payments.get(tx, id)
             if found.payment.account not in asked.principal.accounts:
                 raise NotFound("unknown_payment", f"there is no external payment {id}")
+
+    return guard
+
+
+def of_portfolios(*places: Values) -> Guard:
+    """The cash accounts of all portfolios that are named there are within reach."""
+
+    async def guard(asked: Asked) -> None:
+        if asked.principal.accounts is None:
+            return
+        for name in _texts(places, asked):
+            if not _can_be_stored(name):
+                continue
+            async with asked.call.database.read() as tx:
+                found = await trading.portfolio(tx, name)
+            if found.account not in asked.principal.accounts:
+                raise trading.unknown_portfolio(name)
+
+    return guard
+
+
+def of_order(place: Values) -> Guard:
+    async def guard(asked: Asked) -> None:
+        if asked.principal.accounts is None:
+            return
+        for id in _ids(place(asked)):
+            async with asked.call.database.read() as tx:
+                found = await trading.order(tx, id)
+            if found.account not in asked.principal.accounts:
+                raise trading.unknown_order(id)
 
     return guard
 

@@ -62,9 +62,9 @@ async def import_list(
     return info
 
 
-async def make_empty(tx: Tx, name: str, *, by: str) -> ListInfo:
+async def make_empty(tx: Tx, name: str, *, kind: ListKind, by: str) -> ListInfo:
     """A list with nobody on it."""
-    return await import_list(tx, name, (), source="nothing yet", by=by)
+    return await import_list(tx, name, (), kind=kind, source="nothing yet", by=by)
 
 
 async def lists(tx: ReadTx) -> list[ListInfo]:

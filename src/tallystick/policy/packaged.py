@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 
 from tallystick.db import Tx
@@ -13,7 +14,8 @@ from tallystick.policy.rules import EMPTY, Policy
 from tallystick.policy.service import apply
 
 PACKAGED = ("default", "demo")
-SANCTIONS = "sanctions"
+LISTS: Mapping[str, listing.ListKind] = {"restricted": "ids", "sanctions": "names"}
+"""The lists that these policies look into."""
 
 
 def packaged(name: str) -> Policy:
@@ -28,9 +30,11 @@ def packaged_text(name: str) -> str:
 
 
 async def install(tx: Tx, name: str, *, by: str) -> Applied | None:
-    """Put a policy in force where none is, and make the list of sanctions that it looks into, empty; `None` where one is."""
+    """Put a policy in force where none is, and make the lists that it looks into, empty; `None` where one is."""
     if await current(tx) is not EMPTY or await store.applied(tx, before=2**63 - 1, limit=1):
         return None
-    if not any(one.name == SANCTIONS for one in await store.lists(tx)):
-        await listing.make_empty(tx, SANCTIONS, by=by)
+    there = {one.name for one in await store.lists(tx)}
+    for list_name, kind in LISTS.items():
+        if list_name not in there:
+            await listing.make_empty(tx, list_name, kind=kind, by=by)
     return await apply(tx, packaged(name), by=by)

@@ -36,7 +36,7 @@ ALWAYS_WATCHED = frozenset(
     for name in (
         "http_v1", "http_ledger", "http_work", "cases", "memory", "schedules", "payments", "closing_doors", "trading",
         "customers", "identity", "actions", "approvals", "approval_doors", "webhooks", "cli_ledger", "cli_tasks",
-        "cli_schedules",
+        "cli_schedules", "orders", "http_orders",
     )
 )  # fmt: skip
 """Those that call the routes, commands and verbs which change something show it in every run."""

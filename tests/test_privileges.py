@@ -36,6 +36,8 @@ FACTS = (
     "payments.statement_line",
     "payments.match",
     "payments.explanation",
+    "trading.portfolio",
+    "trading.fill",
     "identity.agent_version",
     "identity.mandate",
     "identity.mandate_end",

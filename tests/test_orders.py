@@ -114,6 +114,18 @@ async def test_a_cancelled_order_frees_what_it_had_set_aside_and_keeps_what_was_
     assert await _refused(desk, actions.FillOrder(str(placed.id), "1", "10")) == "impossible_transition"
 
 
+async def test_a_portfolio_has_so_many_open_orders_and_instruments(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.trading.ordering.MAX_OPEN", 2)
+    desk = await open_desk(db)
+    await hold_shares(desk, "1", "AAA")
+    await hold_shares(desk, "1", "BBB")
+    assert await _refused(desk, buy("1", "1", "CCC")) == "portfolio_full"
+    placed = [await do(desk, buy("1", "1", symbol)) for symbol in ("AAA", "BBB")]
+    assert await _refused(desk, buy("1", "1", "AAA")) == "portfolio_full"
+    await do(desk, actions.CancelOrder(str(placed[0].id)))
+    assert (await do(desk, buy("1", "1", "AAA"))).status == "placed"
+
+
 async def test_a_filled_order_is_not_cancelled(db: Database) -> None:
     desk = await open_desk(db)
     placed = await do(desk, buy("1", "10"))

@@ -18,5 +18,6 @@ begin
     return new;
 end
 $$;
+revoke all on function actions.refuse_unknown_account() from public;
 create trigger accounts_of_a_transfer_exist before insert on actions.transfer
     for each row when (new.journal_id is null) execute function actions.refuse_unknown_account();

@@ -13,9 +13,10 @@ import psycopg
 import pytest
 
 from tallystick import audit, tlog
-from tallystick.db import SEALER, Database
+from tallystick.db import SEALER, Database, Queries
 from tallystick.kit import Conflict
 from tests.conftest import TestDatabase
+from tests.waiting import until
 
 HASH = tlog.HASH_BYTES
 
@@ -287,3 +288,25 @@ async def test_how_far_sealing_is_behind_is_known(db: Database, sealing: Databas
     async with db.read() as tx:
         lag = await audit.lag(tx)
     assert (lag.size, lag.pending, lag.oldest_s, lag.signed) == (5, 0, None, 5)
+
+
+async def test_while_sealing_is_behind_that_is_logged_and_when_it_has_caught_up(
+    db: Database, sealing: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _tell(db, 2)
+    stop = asyncio.Event()
+
+    async def told(what: str) -> bool:
+        return what in caplog.text
+
+    async with sealing.write() as tx:
+        # Whoever seals at this moment takes its time.
+        assert await tx.single(Queries("tallystick.audit").bind("sealers_turn", bool))
+        sealer = audit.Sealer(sealing, tlog.KeyFolder(tmp_path / "keys"), every_s=0.01, max_lag_s=0.001)
+        running = asyncio.create_task(sealer.run(stop))
+        await until(lambda: told("s behind, 2 events wait"))
+        assert "caught up" not in caplog.text
+    await until(lambda: told("sealing has caught up"))
+    stop.set()
+    await running
+    assert caplog.text.count("2 events wait") == 1

@@ -144,13 +144,14 @@ class SignedCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far sealing is behind: leaves in the tree, events that are not in it (counted up to a million), the age of the oldest
-    of these in seconds, and the size that was signed last."""
+    """How far sealing is behind: leaves in the tree, events that are not in it (counted up to a million), the size that was
+    signed last, and in seconds the age of the oldest event that no signature covers, and of the newest that one does."""
 
     size: int
     pending: int
     oldest_s: float | None
     signed: int | None
+    signed_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

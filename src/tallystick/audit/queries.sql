@@ -96,10 +96,17 @@ values (%(size)s::bigint, %(origin)s::integer, %(root)s::bytea, %(note)s::text)
 -- How far sealing is behind.
 select (select coalesce(max(l.idx) + 1, 0) from audit.leaf l) as size,
        (select count(*) from (select from audit.pending limit 1000000) p) as pending,
-       (select extract(epoch from clock_timestamp() - e.at)::double precision
+       (select extract(epoch from clock_timestamp() - min(e.at))::double precision
           from audit.event e
-         where e.id = (select min(p.event_id) from audit.pending p)) as oldest_s,
-       (select max(c.size) from audit.checkpoint c) as signed
+         where e.id = any (array[(select min(p.event_id) from audit.pending p),
+                                 (select l.event_id
+                                    from audit.leaf l
+                                   where l.idx = coalesce((select max(c.size) from audit.checkpoint c), 0))])) as oldest_s,
+       (select max(c.size) from audit.checkpoint c) as signed,
+       (select extract(epoch from clock_timestamp() - e.at)::double precision
+          from audit.leaf l
+          join audit.event e on e.id = l.event_id
+         where l.idx = (select max(c.size) - 1 from audit.checkpoint c)) as signed_s
 
 -- sealed --
 -- Events of a range of indexes as they were sealed, with what lies beside them.

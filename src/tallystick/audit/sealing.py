@@ -22,21 +22,25 @@ from tallystick.kit import Conflict, Unavailable, wait_for
 _log = logging.getLogger(__name__)
 _BATCH = 5000
 _AGAIN_S = 60.0
-_LAG_S = 30.0
 
 
 class Sealer:
     """Seals what is committed, every `every_s`, and signs each size it leaves with the keys in `keys`.
 
     `database` has the sealer's role. The first sealer of a database opens its origin and makes the key. Where the origin's key
-    is not in this folder, it leaves sealing to others and says so.
+    is not in this folder, it leaves sealing to others and says so. Whoever seals: while an event waits for more than
+    `max_lag_s`, that is logged once a minute.
     """
 
-    def __init__(self, database: Database, keys: tlog.KeyFolder, *, every_s: float = 0.2, batch: int = _BATCH) -> None:
+    def __init__(
+        self, database: Database, keys: tlog.KeyFolder, *, every_s: float = 0.2, batch: int = _BATCH, max_lag_s: float = 30.0
+    ) -> None:
         self._database = database
         self._keys = keys
         self._every_s = every_s
         self._batch = batch
+        self._max_lag_s = max_lag_s
+        self._is_behind = False
         self._has_signed = False
         self._told: dict[str, float] = {}
 
@@ -163,8 +167,13 @@ class Sealer:
     async def _mind_the_lag(self) -> None:
         async with self._database.read() as tx:
             lag = await proving.lag(tx)
-        if lag.oldest_s is not None and lag.oldest_s > _LAG_S:
+        if lag.oldest_s is not None and lag.oldest_s > self._max_lag_s:
+            self._is_behind = True
             self._tell("lag", f"sealing is {lag.oldest_s:.0f} s behind, {lag.pending} events wait")
+        elif self._is_behind:
+            self._is_behind = False
+            self._told.pop("lag", None)
+            _log.warning("sealing has caught up")
 
     def _tell(self, what: str, message: str) -> None:
         now = time.monotonic()

@@ -31,7 +31,10 @@ KNOWN = {
 
 @record.command("status")
 def status(
-    max_lag_s: Annotated[float, typer.Option("--max-lag", min=0, help="Seconds that an event may wait to be sealed.")] = 60,
+    max_lag_s: Annotated[
+        float | None,
+        typer.Option("--max-lag", min=0, help="Seconds that an event may wait to be sealed; as set, where none are named."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Say how far the record is sealed; exit status 1 where an event waits for longer than it may."""
@@ -48,7 +51,7 @@ def status(
             f"origin={origin.name if origin else '-'} leaves={lag.size} signed={lag.signed or 0} pending={lag.pending}"
             f" oldest_s={oldest:.1f}"
         )
-        if oldest > max_lag_s:
+        if oldest > (settings.max_sealing_lag_s if max_lag_s is None else max_lag_s):
             errors.print(f"an event waits for {oldest:.0f} s: does a worker run, and has it the signing key?", style="red")
             raise typer.Exit(1)
 

@@ -50,6 +50,6 @@ async def _seal(urls: Urls, settings: DatabaseSettings, stop: asyncio.Event) -> 
             await wait_for(stop, _AGAIN_S)
             continue
         try:
-            await audit.Sealer(database, key_folder(settings)).run(stop)
+            await audit.Sealer(database, key_folder(settings), max_lag_s=settings.max_sealing_lag_s).run(stop)
         finally:
             await database.close()

@@ -4,7 +4,7 @@ from tallystick.db.arrays import bigints, byteas, integers, sparse, texts
 from tallystick.db.bell import Bell, listen, ring
 from tallystick.db.claims import Claimed, Key, claim, claim_one, claimed, key_reused
 from tallystick.db.embedded import EmbeddedServer
-from tallystick.db.pool import Connected, Database, ReadTx, Tx
+from tallystick.db.pool import Connected, Database, PoolUse, ReadTx, Tx
 from tallystick.db.queries import Queries, Query
 from tallystick.db.revisions import Migrated, check_revision, head_revision, migrate, schema_revision
 from tallystick.db.roles import OWNER, SEALER
@@ -21,6 +21,7 @@ __all__ = [
     "EmbeddedServer",
     "Key",
     "Migrated",
+    "PoolUse",
     "Queries",
     "Query",
     "ReadTx",

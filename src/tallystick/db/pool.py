@@ -121,6 +121,15 @@ class Tx(ReadTx):
             yield
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How many connections a pool has, how many of them nobody uses, and how many callers wait for one."""
+
+    size: int
+    idle: int
+    waiting: int
+
+
 class Connected:
     """One connection of its own, made again when it is lost. One statement at a time; a second caller waits."""
 
@@ -258,6 +267,11 @@ class Database:
                     raise
                 await asyncio.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311 - jitter, not a secret
         raise AssertionError("the last attempt returns or raises")
+
+    def use(self) -> PoolUse:
+        """How the pool is used at this moment."""
+        stats = self._pool.get_stats()
+        return PoolUse(stats.get("pool_size", 0), stats.get("pool_available", 0), stats.get("requests_waiting", 0))
 
     async def ping(self, wait_s: float = 2) -> None:
         """Ask the server one question; `Unavailable` where it does not answer in time."""

@@ -30,6 +30,7 @@ class DatabaseSettings(BaseSettings):
     statement_timeout_ms: int = Field(default=30_000, ge=100, le=600_000)
     lock_timeout_ms: int = Field(default=5_000, ge=10, le=60_000)
     idle_in_transaction_timeout_ms: int = Field(default=10_000, ge=100, le=600_000)
+    max_sealing_lag_s: float = Field(default=30.0, gt=0, le=86_400)
 
     @field_validator("database_url", "owner_url", "sealer_url")
     @classmethod

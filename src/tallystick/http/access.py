@@ -275,5 +275,8 @@ def _table() -> dict[tuple[str, str], Rule]:
 TABLE = _table()
 """Each route's rule, by its method and its path."""
 
+METRICS = Rule(frozenset(_O | _U | _M))
+"""Who reads how the process is doing. It names nobody and nothing of the bank, so it takes no reach."""
+
 LEAVES = Rule(frozenset(_O | _U))
 """Who reads the leaves of the record by its tiles."""

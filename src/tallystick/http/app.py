@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from tallystick import __version__
 from tallystick.db import Database
-from tallystick.http import docs, health, openapi, sign_in
+from tallystick.http import docs, health, metrics, openapi, sign_in
 from tallystick.http.direct import DirectRoute
 from tallystick.http.envelope import Envelope
 from tallystick.http.gate import AreHeld, on_held
@@ -141,9 +141,14 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         app.router.routes.extend(room.bulk.routes)
     for guide in _GUIDES:
         app.router.routes.extend(guide.router.routes)
-    app.router.routes.extend([*health.routes(), *docs.routes(), *record.routes(), *sign_in.routes()])
+    app.router.routes.extend([*health.routes(), *metrics.routes(), *docs.routes(), *record.routes(), *sign_in.routes()])
     app.add_exception_handler(405, MethodNotAllowed(app.router.routes).answer)
-    envelope = partial(Envelope, max_body_bytes=settings.max_body_bytes, timeout_s=settings.request_timeout_s)
+    envelope = partial(
+        Envelope,
+        max_body_bytes=settings.max_body_bytes,
+        timeout_s=settings.request_timeout_s,
+        answered=services.answered,
+    )
     app.add_middleware(envelope)
     app.outermost = partial(
         Shortcut,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 
@@ -38,8 +39,10 @@ class Envelope:
     The framework's own limit of bodies answers in plain text where a length is announced; this one answers as a problem.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float, answered: Counter[int]) -> None:
+        """Each answer is counted in `answered`, by its status."""
         self._app = app
+        self._answered = answered
         self._max_body_bytes = max_body_bytes
         self._timeout_s = timeout_s
         self._deadlines = Deadlines(timeout_s)
@@ -58,6 +61,7 @@ class Envelope:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self._answered[message["status"]] += 1
                 message["headers"] = _with_ours(message["headers"], request_id)
             await send(message)
 

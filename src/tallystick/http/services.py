@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,7 @@ class Services:
     """What a process needs to answer: the database, the bell that wakes workers, the group commit, the gatekeeper.
 
     `streams` are the places for long answers, each of which keeps a connection for as long as its reader takes. In `line` stand
-    those who wait for tasks.
+    those who wait for tasks. `answered` counts the answers of this process by their status.
     """
 
     settings: HttpSettings
@@ -42,6 +43,7 @@ class Services:
     cookies: Cookies
     streams: asyncio.Semaphore
     line: Line
+    answered: Counter[int]
 
     @classmethod
     def of(cls, settings: HttpSettings, database: Database) -> Services:
@@ -69,6 +71,7 @@ class Services:
             cookies,
             streams,
             Line(database, work.CHANNEL, places=settings.max_waiting_claims),
+            Counter(),
         )
 
 

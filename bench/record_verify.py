@@ -2,8 +2,9 @@
 
     python -m bench.record_verify [--events 200000] [--rounds 3]
 
-A quarter of the events posts two journals, a quarter records a step with its prompt, a quarter has a payload, and the rest has
-nothing beside it. All of that is verified: texts, items, rows, payloads, the tree and its signature.
+A quarter of the events tells of two transfers that were decided and posted, a quarter records a step with its prompt, a quarter
+has a payload, and the rest has nothing beside it. All of that is verified: texts, items, rows, payloads, decisions and what was
+done under them, the tree and its signature.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from tallystick import tlog
 _KEY = tlog.SigningKey("tallystick/bench", b"\x01" * 32)
 _AT = "2026-11-21T18:00:00.000000Z"
 _FIELDS: tuple[dict[str, Any], ...] = (
-    {"verb": "ledger.post", "subject": {"kind": "journal"}, "detail": {"posted": 2, "refused": 0}},
+    {"verb": "transfers.propose", "subject": {"kind": "journal"}},
     {"verb": "work.step", "subject": {"kind": "step"}, "step": "score", "task": "77"},
-    {"verb": "cases.open", "subject": {"id": "5", "kind": "case"}, "decision": "9"},
+    {"verb": "cases.open", "subject": {"id": "5", "kind": "case"}},
     {"verb": "work.finish", "subject": {"id": "77", "kind": "task"}, "detail": {"state": "done"}},
 )
 
@@ -53,7 +54,8 @@ def measure(events: int, rounds: int = 3) -> float:
 
 def _round(export: Path, events: int) -> float:
     began = time.perf_counter()
-    found = tlog.verify_export(export, keys=(_KEY.verifier,))
+    meaning = tlog.Meaning()
+    found = tlog.verify_export(export, keys=(_KEY.verifier,), visit=meaning, finish=meaning.end)
     seconds = time.perf_counter() - began
     if not found.clean or found.events != events:
         raise SystemExit(f"the export of the benchmark does not verify: {found.findings[:3]}")
@@ -97,7 +99,13 @@ def write_export(path: Path, events: int) -> None:
 
 def _lines(events: int) -> Iterator[tuple[str, dict[str, Any]]]:
     for index in range(events):
-        event = {**_FIELDS[index % 4], "at": _AT, "event": str(index + 1), "principal": "settlement-agent"}
+        event = {
+            **_FIELDS[index % 4],
+            "at": _AT,
+            "event": str(index + 1),
+            "principal": "settlement-agent",
+            "tx": str(1000 + index),
+        }
         line: dict[str, Any] = {"index": str(index)}
         text = f'{{"prompt": "{index} {"Is this payment in order? " * 8}"}}'
         salt = hashlib.sha256(str(index).encode()).digest()[:16]
@@ -108,6 +116,13 @@ def _lines(events: int) -> Iterator[tuple[str, dict[str, Any]]]:
             rows = [{"id": str(2 * index + n), "sent": row.hex()} for n, row in enumerate(sent)]
             _add_items(event, line, digests, rows)
             yield from (("rows/journal.jsonl", row) for row in rows)
+            decisions = [_decided(2 * index + n, index) for n in (0, 1)]
+            event["detail"] = {
+                "decided": hashlib.sha256(b"".join(_digest(one) for one in decisions)).hexdigest(),
+                "decisions": [one["id"] for one in decisions],
+                "transfers": [[row["id"], "posted"] for row in rows],
+            }
+            yield from (("rows/decision.jsonl", one) for one in decisions)
         elif index % 4 == 1:
             row = {"id": str(index), "salt": salt.hex(), "text": text}
             _add_items(event, line, [commitment], [row])
@@ -117,6 +132,19 @@ def _lines(events: int) -> Iterator[tuple[str, dict[str, Any]]]:
             line["payload"] = {"salt": salt.hex(), "text": text}
         leaf = orjson.dumps(event, option=orjson.OPT_SORT_KEYS)
         yield "events.jsonl", {**line, "leaf": leaf.decode(), "hash": tlog.leaf_hash(leaf).hex()}
+
+
+def _decided(decision: int, index: int) -> dict[str, str]:
+    head = {"action": "transfer", "digest": "0" * 64, "outcome": "allow", "policy": "0" * 64, "principal": "settlement-agent"}
+    facts = {"account": "ALICE", "action": "transfer", "amount": 1250, "at": _AT, "counterparty": "BOB", "kind": "service"}
+    facts |= {"principal": "settlement-agent", "roles": ["operator"], "used": {"per day": [3, 3750]}}
+    verdict = {"outcome": "allow", "reasons": [{"limit": "1,000.00 CZK", "outcome": "allow", "rule": "per day"}]}
+    text = b"\n".join(orjson.dumps(line, option=orjson.OPT_SORT_KEYS) for line in (head, facts, verdict))
+    return {"id": str(decision), "salt": f"{decision:032x}", "text": text.decode(), "used": str(1000 + index)}
+
+
+def _digest(decision: dict[str, str]) -> bytes:
+    return hashlib.sha256(bytes.fromhex(decision["salt"]) + decision["text"].encode()).digest()
 
 
 def _add_items(event: dict[str, Any], line: dict[str, Any], digests: list[bytes], rows: list[dict[str, str]]) -> None:

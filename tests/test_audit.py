@@ -114,6 +114,7 @@ async def test_the_leaf_says_all_that_is_known_of_an_event(db: Database) -> None
     assert stored.leaf == json.dumps(leaf, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     assert datetime.fromisoformat(leaf.pop("at")) == stored.at
     assert len(leaf.pop("payload")) == 64
+    assert leaf.pop("tx").isdecimal()
     assert leaf == {
         "approval": "9", "decision": "8", "detail": {"a": "ü", "b": 1}, "event": str(stored.id), "for": "alice",
         "items": {

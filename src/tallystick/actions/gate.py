@@ -169,14 +169,12 @@ async def decide(
     ids = await policy.keep(tx, weighed.new, usage)
     decided = weighed.decided(ids)
     if tell:
+        told = [[str(one.id), each.type, one.outcome] for one, each in zip(decided, asked, strict=True)]
         await audit.append(
             tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.decide", subject_kind="decision",
             subject_id=ids[0], task_id=task_id, decision_id=ids[0],
-            detail={
-                "decisions": [[str(one.id), each.type, one.outcome] for one, each in zip(decided[:_TOLD], asked, strict=False)],
-                "count": len(decided),
-                "decided": digest_of(weighed.digests),
-            },
+            detail={"decisions": told[:_TOLD], "count": len(decided), "decided": digest_of(weighed.digests)},
+            payload=None if len(told) <= _TOLD else {"decisions": told},
         )  # fmt: skip
     return decided
 

@@ -12,7 +12,7 @@ from tallystick.approvals.model import (
     Vote,
     quorum_of,
 )
-from tallystick.approvals.recorded import RECORDED, RECORDED_IDS
+from tallystick.approvals.recorded import RECORDED, RECORDED_IDS, RECORDED_STATES
 from tallystick.approvals.service import (
     MAX_AT_ONCE,
     amend,
@@ -58,6 +58,7 @@ __all__ = [
     "NOTIFIER",
     "RECORDED",
     "RECORDED_IDS",
+    "RECORDED_STATES",
     "Approval",
     "Comment",
     "Escalation",

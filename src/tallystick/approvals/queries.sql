@@ -93,6 +93,12 @@ select id, version, person, vote, places, reason, at
  order by id
  limit 2000
 
+-- places --
+-- The roles of the quorum that a vote could fill a place of.
+select places
+  from approvals.vote
+ where id = %(id)s::bigint
+
 -- comments --
 -- What was remarked on a question, oldest first.
 select id, said_by, text, at

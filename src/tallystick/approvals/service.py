@@ -75,7 +75,13 @@ async def ask(tx: Tx, question: Question, by: Principal) -> Approval:
         subject_kind="approval",
         subject_id=asked.approval_id,
         approval_id=asked.approval_id,
-        detail={"action": question.action, "approve": [list(each) for each in question.approve], "version": 1},
+        detail={
+            "action": question.action,
+            "approve": [list(each) for each in question.approve],
+            "maker": question.maker,
+            "excluded": excluded,
+            "version": 1,
+        },
         items=await store.items(tx, "approval_shown", asked.row_id),
     )
     await webhooks.tell(tx, "asked", asked.approval_id)
@@ -119,7 +125,8 @@ async def amend(tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any
     (`unknown_approval`) and `Conflict` (`approval_closed`, `amended_too_often`).
     """
     check_shown(digest, shown)
-    answer = await store.amend(tx, approval_id, digest, shown, by=by.name, editors=sorted(_stands_behind(by)))
+    editors = sorted(_stands_behind(by))
+    answer = await store.amend(tx, approval_id, digest, shown, by=by.name, editors=editors)
     _raise(answer)
     assert answer.row_id is not None
     await _clock(tx, approval_id, answer)
@@ -132,7 +139,7 @@ async def amend(tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any
         subject_kind="approval",
         subject_id=approval_id,
         approval_id=approval_id,
-        detail={"version": approval.version},
+        detail={"version": approval.version, "editors": editors},
         items=await store.items(tx, "approval_shown", answer.row_id),
     )
     await webhooks.tell(tx, "amended", approval_id)
@@ -319,7 +326,13 @@ async def _vote(
         subject_kind="approval",
         subject_id=approval_id,
         approval_id=approval_id,
-        detail={"status": approval.status, "version": approval.version, "vote": said},
+        detail={
+            "status": approval.status,
+            "version": approval.version,
+            "vote": said,
+            "kind": principal.kind,
+            "places": await store.places(tx, answer.row_id),
+        },
         items=await store.items(tx, "approval_vote", answer.row_id),
     )
     if said != "break_glass":

@@ -28,6 +28,7 @@ _DIGESTS = {
 _GET = _queries.bind("get", Approval)
 _PAGE = _queries.bind("page", Approval)
 _SHOWN = _queries.bind("shown", Shown)
+_PLACES = _queries.bind("places", list[str])
 _VOTES = _queries.bind("votes", Vote)
 _COMMENTS = _queries.bind("comments", Comment)
 _REVIEWS = _queries.bind("reviews", Review)
@@ -90,6 +91,10 @@ async def move_on(tx: Tx, limit: int) -> list[MovedOn]:
 
 async def items(tx: ReadTx, kind: str, row_id: int) -> Items:
     return Items(kind, [row_id], await tx.single(_DIGESTS[kind], {"id": row_id}))
+
+
+async def places(tx: ReadTx, vote_id: int) -> list[str]:
+    return await tx.single(_PLACES, {"id": vote_id})
 
 
 async def get(tx: ReadTx, approval_id: int) -> Approval | None:

@@ -2,7 +2,7 @@
 
 from tallystick.audit.asking import by_ids, find_receipt, get, page, receipt, stream, tells_of
 from tallystick.audit.checking import Checked, Finding, check
-from tallystick.audit.exporting import Exported, Progress, export
+from tallystick.audit.exporting import Exported, Progress, Sources, export
 from tallystick.audit.json_form import event_json, receipt_json
 from tallystick.audit.model import (
     AuditEvent,
@@ -12,8 +12,10 @@ from tallystick.audit.model import (
     Lag,
     Origin,
     Receipt,
+    RecordedDecision,
     RecordedEvent,
     RecordedRow,
+    RecordedState,
     SignedCheckpoint,
 )
 from tallystick.audit.proving import checkpoint, consistency_proof, entries, inclusion_proof, lag, origin, root_at, tile
@@ -32,10 +34,13 @@ __all__ = [
     "Origin",
     "Progress",
     "Receipt",
+    "RecordedDecision",
     "RecordedEvent",
     "RecordedRow",
+    "RecordedState",
     "Sealer",
     "SignedCheckpoint",
+    "Sources",
     "answer_for",
     "append",
     "append_many",

@@ -15,7 +15,7 @@ from typing import Any
 
 from tallystick import tlog
 from tallystick.audit import proving, store
-from tallystick.audit.model import RecordedRow, SealedEvent
+from tallystick.audit.model import RecordedDecision, RecordedRow, RecordedState, SealedEvent
 from tallystick.db import Query, ReadTx
 from tallystick.kit import dumps, loads
 
@@ -26,8 +26,20 @@ _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 Progress = Callable[[int, int], None]
-Sources = Mapping[str, Query[RecordedRow]]
-"""Of each kind of items, the query that takes `ids` and returns what they are digests of, in that order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where what lies beneath events is read.
+
+    `rows`: of each kind of items, the query that takes `ids` and returns what they are digests of, in that order; `decisions`
+    likewise of the decisions that events tell of. `states`: of each kind of things that change, the query that takes `after`
+    and `limit` and returns how they stand.
+    """
+
+    rows: Mapping[str, Query[RecordedRow]]
+    decisions: Query[RecordedDecision]
+    states: Mapping[str, Query[RecordedState]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,8 @@ async def export(
         part = _Export(tx, parts, first, last, sources)
         await part.events(progress)
         await part.others(size)
+        if first == 0 and last == size - 1:
+            await part.states()
         origin = tlog.Checkpoint.parse(tlog.Note.parse(checkpoint.note).text).origin
         manifest = {
             "format": FORMAT,
@@ -120,12 +134,16 @@ class _Export:
         for begin in range(self._first, self._last + 1, _PIECE):
             events = await store.sealed(self._tx, begin, min(begin + _PIECE - 1, self._last))
             self._parts.add("events.jsonl", [_line(event) for event in events])
+            told: list[int] = []
             for event in events:
-                at = loads(event.leaf)["at"]
+                leaf = loads(event.leaf)
+                at = leaf["at"]
                 self.times = (min(at, self.times[0] or at), max(at, self.times[1] or at))
                 if event.erased_by is not None:
                     self._erasers.add(event.erased_by)
+                told += map(int, tlog.told_by(leaf, tlog.detail_of(leaf, event.text)))
             await self._rows_of(events)
+            await self._decisions(told)
             if progress is not None:
                 progress(min(begin + _PIECE, self._last + 1) - self._first, self._last + 1 - self._first)
 
@@ -137,15 +155,29 @@ class _Export:
                 path = [step.hex() for step in await proving.inclusion_proof(self._tx, index, size)]
                 self._parts.add("others.jsonl", [{**_line(event), "path": path}])
 
+    async def states(self) -> None:
+        """How things stand of which events tell, for an export of all of them."""
+        for kind, query in self._sources.states.items():
+            after = 0
+            while found := await self._tx.all(query, {"after": after, "limit": _PIECE}):
+                self._parts.add(f"states/{kind}.jsonl", [{**row.state, "id": str(row.id)} for row in found])
+                after = found[-1].id
+
+    async def _decisions(self, ids: Sequence[int]) -> None:
+        for part in range(0, len(ids), _PIECE):
+            found = await self._tx.all(self._sources.decisions, {"ids": list(ids[part : part + _PIECE])})
+            self._erasers.update(row.erased_by for row in found if row.erased_by is not None)
+            self._parts.add("rows/decision.jsonl", [_decision(row) for row in found])
+
     async def _rows_of(self, events: Sequence[SealedEvent]) -> None:
         wanted: dict[str, list[int]] = {}
         for event in events:
             # The items of an erasure are digests of what is there no more.
-            if event.items_kind is not None and event.items_kind in self._sources and event.refs is not None:
+            if event.items_kind is not None and event.items_kind in self._sources.rows and event.refs is not None:
                 wanted.setdefault(event.items_kind, []).extend(event.refs)
         for kind, ids in wanted.items():
             for part in range(0, len(ids), _PIECE):
-                found = await self._tx.all(self._sources[kind], {"ids": ids[part : part + _PIECE]})
+                found = await self._tx.all(self._sources.rows[kind], {"ids": ids[part : part + _PIECE]})
                 self._erasers.update(row.erased_by for row in found if row.erased_by is not None)
                 self._parts.add(f"rows/{kind}.jsonl", [_row(row) for row in found])
                 self.rows += len(found)
@@ -169,6 +201,13 @@ def _row(row: RecordedRow) -> dict[str, Any]:
     if row.sent is not None:
         return {"id": str(row.id), "sent": row.sent.hex()}
     return {"id": str(row.id), "salt": (row.salt or b"").hex(), "text": row.text or ""}
+
+
+def _decision(row: RecordedDecision) -> dict[str, Any]:
+    used = {} if row.used is None else {"used": row.used}
+    if row.erased_by is not None:
+        return {"id": str(row.id), "erased": str(row.erased_by), "digest": (row.digest or b"").hex(), **used}
+    return {"id": str(row.id), "salt": (row.salt or b"").hex(), "text": row.text or "", **used}
 
 
 class _Parts:

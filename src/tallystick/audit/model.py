@@ -183,6 +183,29 @@ class RecordedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedDecision:
+    """A decision that an event tells of: the digest is that of `salt` and `text`, or `digest`, as an event erased it.
+
+    `used` is the transaction that is said to have used it.
+    """
+
+    id: int
+    salt: bytes | None
+    text: str | None
+    erased_by: int | None
+    digest: bytes | None
+    used: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedState:
+    """How something stands of which events tell."""
+
+    id: int
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
 class SealedEvent:
     """An event in its place in the tree, with its items and its payload, if any."""
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tallystick import approvals, audit, cases, ledger, memory, tlog, work
+from tallystick import approvals, audit, cases, ledger, memory, policy, tlog, work
 from tallystick.cli.operator import As, operator
 from tallystick.cli.options import Data, read_moment
 from tallystick.cli.runtime import errors, opened, prepare, run, server, settings_for
@@ -21,8 +21,12 @@ from tallystick.kit import Invalid
 record = typer.Typer(help="The record: how far it is sealed, and a new origin after a restore.", no_args_is_help=True)
 checkpoint = typer.Typer(help="Signed checkpoints of the record.", no_args_is_help=True)
 
-SOURCES = {**work.RECORDED, **memory.RECORDED, **cases.RECORDED, **ledger.RECORDED, **approvals.RECORDED}
-"""What items of events are digests of, in every room."""
+SOURCES = audit.Sources(
+    {**work.RECORDED, **memory.RECORDED, **cases.RECORDED, **ledger.RECORDED, **approvals.RECORDED},
+    policy.RECORDED_DECISIONS,
+    approvals.RECORDED_STATES,
+)
+"""What events tell of, in every room."""
 KNOWN = {
     **work.RECORDED_IDS, **memory.RECORDED_IDS, **cases.RECORDED_IDS, **ledger.RECORDED_IDS, **approvals.RECORDED_IDS,
 }  # fmt: skip

@@ -40,8 +40,9 @@ def read_checkpoint(path: Path) -> bytes:
 
 def report_export(path: Path, keys: Sequence[tlog.VerifierKey], kept: Kept, *, as_json: bool) -> None:
     """Verify an export and print what was found; exit status 1 where anything is wrong."""
+    meaning = tlog.Meaning()
     with bar("verifying") as progress:
-        found = tlog.verify_export(path, keys=keys, checkpoints=kept, progress=progress, visit=tlog.Meaning())
+        found = tlog.verify_export(path, keys=keys, checkpoints=kept, progress=progress, visit=meaning, finish=meaning.end)
     if as_json:
         facts = dataclasses.asdict(found) | {"root": found.root.hex(), "total": found.total}
         typer.echo(dumps(facts).decode())
@@ -99,8 +100,9 @@ async def verify_record(
     with tempfile.TemporaryDirectory(prefix="tallystick-verify-") as folder:
         path = Path(folder) / "export.zip"
         await audit.export(tx, path, keys, SOURCES, progress=progress)
+        meaning = tlog.Meaning()
         exported = await asyncio.to_thread(
-            tlog.verify_export, path, keys=keys, checkpoints=outside, progress=progress, visit=tlog.Meaning()
+            tlog.verify_export, path, keys=keys, checkpoints=outside, progress=progress, visit=meaning, finish=meaning.end
         )
     for one in exported.findings:
         found.add(one.code, "as exported", one.place, one.detail)

@@ -111,14 +111,24 @@ class Tx(ReadTx):
     @asynccontextmanager
     async def part(self) -> AsyncIterator[None]:
         """What happens within is undone if it raises; the transaction goes on."""
-        async with self._connection.transaction():
-            yield
+        before = self.decision, self.approval
+        try:
+            async with self._connection.transaction():
+                yield
+        except BaseException:
+            # A decision that was made within is no more.
+            self.decision, self.approval = before
+            raise
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
         """What happens within is undone at its end, locks included; its results are what they would have been."""
-        async with self._connection.transaction(force_rollback=True):
-            yield
+        before = self.decision, self.approval
+        try:
+            async with self._connection.transaction(force_rollback=True):
+                yield
+        finally:
+            self.decision, self.approval = before
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tallystick.policy.model import (
 )
 from tallystick.policy.packaged import install, packaged, packaged_text
 from tallystick.policy.parsing import Malformed, canonical, parse
+from tallystick.policy.recorded import RECORDED_DECISIONS
 from tallystick.policy.replaying import Difference, Replayed, count_since, replay
 from tallystick.policy.rules import EMPTY, Asking, Policy, evaluate, explain, merged
 from tallystick.policy.service import (
@@ -43,6 +44,7 @@ from tallystick.policy.store import Gathered
 __all__ = [
     "EMPTY",
     "MAX_BATCH",
+    "RECORDED_DECISIONS",
     "Applied",
     "Asking",
     "Case",

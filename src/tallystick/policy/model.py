@@ -6,8 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
+
+from tallystick.kit import dumps
 
 OUTCOMES = ("allow", "hold", "deny")
 
@@ -93,9 +96,20 @@ class NewDecision(NamedTuple):
 
     @property
     def sha256(self) -> bytes:
-        """What the record holds of facts and verdict; there is a salt."""
+        """What the record holds of it: the digest of three lines, as `policy.decision_texts` makes them of what is kept.
+
+        There is a salt.
+        """
         assert self.salt is not None, "what the record holds is salted"
-        return sha256(self.salt + self.facts.encode() + self.verdict.encode()).digest()
+        head = (
+            f'{{"action":{_quoted(self.action)}'
+            + (f',"approval":"{self.approval_id}"' if self.approval_id is not None else "")
+            + f',"digest":"{self.digest.hex()}"'
+            + (f',"for":{_quoted(self.on_behalf_of)}' if self.on_behalf_of is not None else "")
+            + f',"outcome":"{self.outcome}","policy":"{self.policy}","principal":{_quoted(self.principal)}'
+            + (f',"task":"{self.task_id}"}}' if self.task_id is not None else "}")
+        )
+        return sha256(self.salt + f"{head}\n{self.facts}\n{self.verdict}".encode()).digest()
 
 
 def salts(count: int) -> list[bytes]:
@@ -167,3 +181,8 @@ class Explained:
 
 
 Document = Mapping[str, Any]
+
+
+@lru_cache(maxsize=1024)
+def _quoted(name: str) -> str:
+    return dumps(name).decode()

@@ -4,6 +4,7 @@ Pure but for the key files and the verifier's reading; the standard library and 
 """
 
 from tallystick.tlog.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
+from tallystick.tlog.decisions import detail_of, told_by
 from tallystick.tlog.keys import KeyFolder
 from tallystick.tlog.meaning import Meaning
 from tallystick.tlog.notes import Note, NoteError, Signature, SigningKey, VerifierKey, parse_keys, sign_note
@@ -59,6 +60,7 @@ __all__ = [
     "check_inclusion",
     "consistency_proof",
     "consistency_tiles",
+    "detail_of",
     "edge_tiles",
     "grown",
     "inclusion_proof",
@@ -77,6 +79,7 @@ __all__ = [
     "sign_note",
     "subtrees",
     "tiles_of",
+    "told_by",
     "tree_root",
     "verify_export",
     "write_entries",

@@ -16,17 +16,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from tallystick.tlog.checkpoints import Checkpoint, open_checkpoint
+from tallystick.tlog.decisions import detail_of, loads, told_by
 from tallystick.tlog.notes import Note, NoteError, VerifierKey
 from tallystick.tlog.tree import Frontier, check_consistency, check_inclusion, root, subtrees
-
-_loads: Callable[[bytes], Any] = json.loads
-with suppress(ImportError):
-    from orjson import loads as _fast_loads
-
-    _loads = _fast_loads
 
 FORMAT = "tallystick-record-1"
 MAX_LISTED = 100
@@ -37,6 +32,7 @@ _MAX_LINE_BYTES = 64 << 20
 _MAX_AHEAD = 10_000
 _MAX_SMALL_BYTES = 16 << 20
 _PROGRESS_EVERY = 10_000
+_NAMED = 200
 _MANIFEST = "manifest.json"
 _MANIFEST_KEYS = {"format", "origin", "first", "last", "size", "checkpoint", "from", "to", "files"}
 _EVENT_KEYS = {"index", "hash", "leaf", "items", "refs", "payload"}
@@ -59,26 +55,44 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What an item is a digest of: `text` of JSON or `sent` in binary, or neither, as it was erased by an event."""
+    """What an item is a digest of: `text` of JSON or `sent` in binary, or neither, as it was erased by an event.
+
+    Of a decision, `used` is the transaction that is said to have used it.
+    """
 
     id: str
     text: str | None = None
     sent: bytes | None = None
     erased: str | None = None
+    used: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An event as it was sealed, with what lies beneath and beside it, all compared with its digests."""
+    """An event as it was sealed, with what lies beneath and beside it, all compared with its digests.
+
+    `told` are the decisions that it tells of, and `detail` says all that it says of them.
+    """
 
     index: int
     event: Mapping[str, Any]
     rows: Sequence[Row]
     payload: str | None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    told: Sequence[Row] = ()
 
 
 Visit = Callable[[Sealed], Iterable[Finding]]
 """Looks at each event, first those of `others.jsonl` and then the others in order, and says what is wrong with its meaning."""
+
+States = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""By kind and id, how things stand of which events tell."""
+
+
+class Finish(Protocol):
+    """Says what is wrong once all events were seen; see `Meaning.end`."""
+
+    def __call__(self, states: States | None, *, from_start: bool) -> Iterable[Finding]: ...
 
 
 @dataclass(slots=True)
@@ -122,6 +136,7 @@ def verify_export(
     checkpoints: Sequence[tuple[str, bytes]] = (),
     progress: Progress | None = None,
     visit: Visit | None = None,
+    finish: Finish | None = None,
 ) -> Verified:
     """Verify an export with the keys that one trusts, and against checkpoints kept from before, each with a name to call it by.
 
@@ -130,7 +145,7 @@ def verify_export(
     found = Verified()
     try:
         with zipfile.ZipFile(export) as archive:
-            _Verifier(archive, found, tuple(keys), visit, progress).run(checkpoints)
+            _Verifier(archive, found, tuple(keys), visit, progress).run(checkpoints, finish)
     except _BROKEN as error:
         found.add("export_broken", "export", f"cannot be read: {error}")
     return found
@@ -163,7 +178,7 @@ class _Verifier:
         self.claimed: list[tuple[str, str, str]] = []
         self.times = ("~", "")
 
-    def run(self, checkpoints: Sequence[tuple[str, bytes]]) -> None:
+    def run(self, checkpoints: Sequence[tuple[str, bytes]], finish: Finish | None) -> None:
         if not self._manifest():
             return
         small = {name: self._small(name) for name in ("checkpoint", "tree.json")}
@@ -173,8 +188,20 @@ class _Verifier:
         self._others()
         self._events()
         self._right_of_the_events()
+        if finish is not None:
+            self._finish(finish)
         self._erasures()
         self._ends()
+
+    def _finish(self, finish: Finish) -> None:
+        """Have the last word said on what the events mean."""
+        states: dict[str, dict[str, Any]] = {}
+        for name in self.listed:
+            if name.startswith("states/") and name.endswith(".jsonl"):
+                states[name[7:-6]] = {row["id"]: row for row in map(_object, self._lines(name)) if row["id"] is not None}
+        whole = self.found.first == 0 and self.found.last == self.found.size - 1
+        for finding in finish(states if whole else None, from_start=self.found.first == 0):
+            self.found.add(finding.code, finding.place, finding.detail)
 
     def _manifest(self) -> bool:
         names = Counter(self.archive.namelist())
@@ -311,7 +338,7 @@ class _Verifier:
     def _meaning(self, place: str, index: int, text: bytes, line: dict[str, Any]) -> str:
         """Look at what an event says and what is beside it; when it was."""
         try:
-            sealed = self._event(place, index, _loads(text), line)
+            sealed = self._event(place, index, loads(text), line)
         except _BAD:
             self.found.add("leaf_malformed", place, "is not what an event looks like")
             return ""
@@ -339,7 +366,35 @@ class _Verifier:
                 rows = [self._row(kind, ref, digest, take) for ref, digest in pairs]
                 for row in take or ():
                     self.found.add("row_unasked", f"{kind} {row['id']}", "no event has its digest")
-        return Sealed(index, event, rows, payload)
+        detail = detail_of(event, payload)
+        return Sealed(index, event, rows, payload, detail, self._told(place, event, detail) if "decided" in detail else ())
+
+    def _told(self, place: str, event: dict[str, Any], detail: Mapping[str, Any]) -> list[Row]:
+        """The decisions that an event tells of, compared with the one digest that it has of them all."""
+        rows: list[Row] = []
+        digests: list[str] = []
+        refs = told_by(event, detail)
+        for ref in refs:
+            row = self._take("decision", ref)
+            if row is None:
+                self.found.add("row_missing", f"decision {ref}", f"{place} has its digest")
+                continue
+            if "erased" in row:
+                self._claim(row["erased"], row["digest"], f"decision {ref}")
+            digests.append(row["digest"] if "erased" in row else _commitment(row))
+            rows.append(Row(ref, text=row.get("text"), erased=row.get("erased"), used=row.get("used")))
+        if rows and len(digests) == len(refs):
+            self._compare(rows, digests, detail["decided"])
+        return rows
+
+    def _compare(self, rows: Sequence[Row], digests: Sequence[str], decided: str) -> None:
+        if sha256(bytes.fromhex("".join(digests))).hexdigest() == decided:
+            return
+        if len(rows) == 1:
+            self.found.add("decision_altered", f"decision {rows[0].id}", "has another digest than was sealed")
+            return
+        listed = ", ".join(row.id for row in rows[:_NAMED]) + (f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else "")
+        self.found.add("decision_altered", f"decisions {listed}", "have another digest than was sealed: one was altered")
 
     def _payload(self, place: str, commitment: str | None, payload: dict[str, str] | None) -> str | None:
         if commitment is None and payload is None:
@@ -374,11 +429,7 @@ class _Verifier:
             row = next(inline, None)
             row = row if row and row["id"] == ref else None
         else:
-            if kind not in self.rows:
-                name = f"rows/{kind}.jsonl"
-                self.rows[kind] = _Rows(kind, self._lines(name), self.found) if name in self.listed else None
-            rows = self.rows[kind]
-            row = rows.take(ref) if rows else None
+            row = self._take(kind, ref)
         if row is None:
             self.found.add("row_missing", place, "an event has its digest")
             return Row(ref)
@@ -395,6 +446,13 @@ class _Verifier:
         if not good:
             self.found.add("row_altered", place, "has another digest than was sealed")
         return found
+
+    def _take(self, kind: str, ref: str) -> dict[str, Any] | None:
+        if kind not in self.rows:
+            name = f"rows/{kind}.jsonl"
+            self.rows[kind] = _Rows(kind, self._lines(name), self.found) if name in self.listed else None
+        rows = self.rows[kind]
+        return rows.take(ref) if rows else None
 
     def _claim(self, event: str, digest: str, place: str) -> None:
         self.found.erased += 1
@@ -587,7 +645,7 @@ def _is_entry(entry: dict[str, Any]) -> bool:
 
 def _line(line: bytes, keys: set[str]) -> tuple[dict[str, Any], bytes, str]:
     """A line with an event: itself, the bytes of the leaf, and its index."""
-    row = _loads(line)
+    row = loads(line)
     index = row["index"]
     if not isinstance(index, str) or not row.keys() <= keys:
         raise ValueError("not the fields of an event")
@@ -601,7 +659,7 @@ def _commitment(salted: dict[str, str]) -> str:
 def _object(line: bytes) -> dict[str, Any]:
     """The row in a line; one that is none has an id that nobody asks for."""
     try:
-        row = _loads(line)
+        row = loads(line)
         return row if isinstance(row["id"], str) else {"id": None}
     except _BAD:
         return {"id": None}

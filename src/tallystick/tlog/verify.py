@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NoteError, OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)
         return 2
-    found = verify_export(chosen.export, keys=keys, checkpoints=checkpoints, visit=Meaning())
+    meaning = Meaning()
+    found = verify_export(chosen.export, keys=keys, checkpoints=checkpoints, visit=meaning, finish=meaning.end)
     for finding in found.findings:
         print(f"{finding.code}  {finding.place}  {finding.detail}")
     for code, count in found.counts.items():

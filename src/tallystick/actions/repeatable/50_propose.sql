@@ -204,7 +204,11 @@ begin
                 || string_agg(format('["%s","%s"]', u.id, coalesce(u.reason, 'posted')), ',' order by u.k) || ']}'
            from unnest(p_id[1:200], reasons[1:200], decisions[1:200]) with ordinality as u (id, reason, decision, k)),
         p_task, case when v_posted is not null then 'journal' end, v_posted, v_digests, null, p_request,
-        case when n = 1 then decisions[1] end, null, p_for);
+        case when n = 1 then decisions[1] end, null, p_for,
+        case when n > 200
+             then (select jsonb_build_object('decisions', jsonb_agg(u.decision::text order by u.k),
+                                             'transfers', jsonb_agg(jsonb_build_array(u.id::text, coalesce(u.reason, 'posted')) order by u.k))
+                     from unnest(p_id, reasons, decisions) with ordinality as u (id, reason, decision, k)) end);
     return next;
 end
 $$;

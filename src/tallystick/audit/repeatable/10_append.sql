@@ -72,7 +72,7 @@ return '{' || coalesce('"approval":"' || p_approval::text || '",', '')
            || '"subject":{' || coalesce('"id":"' || p_subject::text || '",', '') || '"kind":' || to_json(p_kind)::text || '},'
            || coalesce('"task":"' || p_task::text || '",', '')
            || coalesce('"trace":"' || p_trace || '",', '')
-           || '"verb":' || to_json(p_verb)::text || '}';
+           || '"tx":"' || pg_current_xact_id()::text || '","verb":' || to_json(p_verb)::text || '}';
 
 -- audit.write: write events into the record, one an element of the arrays, which run in parallel; their ids, in order. p_detail are
 -- JSON texts as they are to stand in the leaf; p_refs are texts of bigint[], and p_items the 32-byte digests of those things, one after
@@ -116,14 +116,15 @@ begin
 end
 $$;
 
--- audit.append: write one event, for functions of other rooms; its id.
+-- audit.append: write one event, for functions of other rooms; its id. p_payload is kept beside the leaf.
 drop function if exists audit.append(text, text, text, bigint, jsonb);
 drop function if exists audit.append(text, text, text, bigint, text, bigint, text, bigint[], bytea, text, text);
+drop function if exists audit.append(text, text, text, bigint, text, bigint, text, bigint[], bytea, text, text, bigint, bigint, text);
 create or replace function audit.append(
     p_principal text, p_verb text, p_kind text, p_subject bigint, p_detail text, p_task bigint default null,
     p_items_kind text default null, p_refs bigint[] default null, p_items bytea default null,
     p_step text default null, p_request text default null, p_decision bigint default null, p_approval bigint default null,
-    p_for text default null
+    p_for text default null, p_payload jsonb default null
 ) returns bigint
 language plpgsql
 security definer
@@ -132,6 +133,7 @@ as $$
 declare
     v_id constant bigint := nextval('audit.event_id');
     v_at constant timestamptz := clock_timestamp();
+    v_salt constant bytea := case when p_payload is not null then uuid_send(gen_random_uuid()) end;
 begin
     insert into audit.event
            (id, at, principal, on_behalf_of, verb, subject_kind, subject_id, task_id, step, decision_id, approval_id, request_id,
@@ -139,8 +141,11 @@ begin
     values (v_id, v_at, p_principal, p_for, p_verb, p_kind, p_subject, p_task, p_step, p_decision, p_approval, p_request, p_items_kind,
             p_refs, p_items,
             audit.leaf_text(v_id, v_at, p_principal, p_for, p_verb, p_kind, p_subject, p_task, p_step, p_decision, p_approval, p_request,
-                            null, p_detail, p_items_kind, p_refs, p_items, null, null));
+                            null, p_detail, p_items_kind, p_refs, p_items, v_salt, p_payload));
     insert into audit.pending (event_id) values (v_id);
+    if p_payload is not null then
+        insert into audit.payload (event_id, salt, body) values (v_id, v_salt, p_payload);
+    end if;
     return v_id;
 end
 $$;

@@ -451,8 +451,14 @@ begin
         end if;
         perform policy.consume(v_allowed);
         perform audit.append(
-            p_actor[1], 'ledger.post', 'journal', v_new[1], format('{"journals":%s}', cardinality(v_new)), p_task_id[1],
-            'journal', v_new, v_digests, p_decision => case when cardinality(v_allowed) = 1 then v_allowed[1] end, p_approval => p_approval_id[1]);
+            p_actor[1], 'ledger.post', 'journal', v_new[1],
+            case when cardinality(v_allowed) = 1 then '{"journals":' || cardinality(v_new) || '}'
+                 else '{"decisions":["' || array_to_string(v_allowed[1:200], '","') || '"],"journals":' || cardinality(v_new) || '}' end,
+            p_task_id[1], 'journal', v_new, v_digests, p_decision => case when cardinality(v_allowed) = 1 then v_allowed[1] end,
+            p_approval => p_approval_id[1],
+            p_payload => case when cardinality(v_allowed) > 200
+                              then jsonb_build_object('decisions', (select jsonb_agg(u.id::text order by u.ord)
+                                                                      from unnest(v_allowed) with ordinality as u (id, ord))) end);
     end if;
     return query
     select u.ord::integer, u.id, u.refusal, u.replayed, u.at

@@ -200,18 +200,42 @@ begin
 end
 $$;
 
--- policy.decision_texts: what the record holds the digest of, in `decided`: facts and verdict, with the salt; of a decision that was
--- erased neither, and the event that erased it.
+-- policy.decision_texts: what the record holds the digest of, in `decided`: three lines, of what the decision is and what came of it, the
+-- facts and the verdict, with the salt; of a decision that was erased neither, and the event that erased it.
 create or replace function policy.decision_texts(p_ids bigint[]) returns table (id bigint, salt bytea, text text, erased_by bigint)
 language sql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-    select d.id, d.salt, case when d.erased_by is null then d.facts || d.verdict end, d.erased_by
+    select d.id, d.salt,
+           case when d.erased_by is null then
+           '{"action":' || to_json(d.action)::text || coalesce(',"approval":"' || d.approval_id::text || '"', '') || ',"digest":"'
+           || encode(d.digest, 'hex') || '"' || coalesce(',"for":' || to_json(d.on_behalf_of)::text, '') || ',"outcome":"' || d.outcome
+           || '","policy":"' || d.policy || '","principal":' || to_json(d.principal)::text
+           || coalesce(',"task":"' || d.task_id::text || '"', '') || E'}\n' || d.facts || E'\n' || d.verdict end,
+           d.erased_by
       from unnest(p_ids) with ordinality as u (id, ord)
       join policy.decision d on d.id = u.id
      order by u.ord;
+$$;
+
+-- policy.recorded: the same, with the transaction that used each decision. Of one that was erased the digest that it had, which the event
+-- of its erasure holds.
+create or replace function policy.recorded(p_ids bigint[])
+returns table (id bigint, salt bytea, text text, erased_by bigint, digest bytea, used text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select t.id, t.salt, t.text, t.erased_by,
+           case when t.erased_by is not null
+                then (select substring(e.items from 32 * array_position(e.refs, t.id) - 31 for 32) from audit.event e where e.id = t.erased_by) end,
+           c.xid::text
+      from policy.decision_texts(p_ids) with ordinality as t (id, salt, text, erased_by, ord)
+      left join policy.consumption c on c.decision_id = t.id
+     order by t.ord;
 $$;
 
 -- policy.consume: the effects of decisions are being carried out. Each is there, allows, and was never consumed: TS008 where one is

@@ -13,5 +13,6 @@ grant execute on function
     policy.apply(text, text, text, timestamptz, text),
     policy.publish(text, text, bigint, text, text)
     to tallystick_app;
-grant execute on function policy.in_force(timestamptz), policy.first_decision(timestamptz), policy.decision_texts(bigint[])
+grant execute on function policy.in_force(timestamptz), policy.first_decision(timestamptz), policy.decision_texts(bigint[]),
+    policy.recorded(bigint[])
     to tallystick_app, tallystick_auditor;

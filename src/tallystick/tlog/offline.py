@@ -577,8 +577,15 @@ class _Rows:
     def take(self, ref: str) -> dict[str, Any] | None:
         """The row with this id; those before it belong to no event."""
         if not self.ahead:
-            self._read()
-        if not self.ahead or self.ahead[0][0]["id"] != ref:
+            line = next(self.lines, None)
+            if line is None:
+                return None
+            row = _object(line)
+            if row["id"] == ref:
+                # As it is where nothing is wrong, and fast.
+                return row
+            self._push(row, len(line))
+        if self.ahead[0][0]["id"] != ref:
             while len(self.ahead) < _MAX_AHEAD and self.ahead_bytes < _MAX_LINE_BYTES and self._read():
                 pass
             if not self.ids[ref]:
@@ -596,11 +603,13 @@ class _Rows:
         line = next(self.lines, None)
         if line is None:
             return False
-        row = _object(line)
-        self.ahead.append((row, len(line)))
-        self.ahead_bytes += len(line)
-        self.ids[row["id"]] += 1
+        self._push(_object(line), len(line))
         return True
+
+    def _push(self, row: dict[str, Any], length: int) -> None:
+        self.ahead.append((row, length))
+        self.ahead_bytes += length
+        self.ids[row["id"]] += 1
 
     def _pop(self) -> dict[str, Any]:
         row, length = self.ahead.popleft()

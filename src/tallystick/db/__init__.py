@@ -9,8 +9,10 @@ from tallystick.db.queries import Queries, Query
 from tallystick.db.revisions import Migrated, check_revision, head_revision, migrate, schema_revision
 from tallystick.db.roles import OWNER, SEALER
 from tallystick.db.settings import DatabaseSettings
+from tallystick.db.told import MAX_TOLD, Told, hear_of_events, listener, pass_on
 
 __all__ = [
+    "MAX_TOLD",
     "OWNER",
     "SEALER",
     "Bell",
@@ -25,6 +27,7 @@ __all__ = [
     "Queries",
     "Query",
     "ReadTx",
+    "Told",
     "Tx",
     "bigints",
     "byteas",
@@ -33,10 +36,13 @@ __all__ = [
     "claim_one",
     "claimed",
     "head_revision",
+    "hear_of_events",
     "integers",
     "key_reused",
     "listen",
+    "listener",
     "migrate",
+    "pass_on",
     "ring",
     "schema_revision",
     "sparse",

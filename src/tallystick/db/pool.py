@@ -22,6 +22,7 @@ from tallystick.db.errors import RETRYABLE, translated
 from tallystick.db.queries import Query
 from tallystick.db.roles import APP
 from tallystick.db.settings import DatabaseSettings
+from tallystick.db.told import listen_for_events, listener, pass_on, told_on
 from tallystick.kit import dumps, loads_stored
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class Tx(ReadTx):
 
     `announced` are the channels whose listeners its commit wakes, so that their bells need not be rung for it. `decision` is
     what allows it to change the books, and `approval` what people said of it, where they were asked: what is done in it is done
-    under those, as the record says.
+    under those, as the record says. `told` are the events that it has left in the record, fifty of them at most.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -87,6 +88,7 @@ class Tx(ReadTx):
         self.announced: set[str] = set()
         self.decision: int | None = None
         self.approval: int | None = None
+        self.told = told_on(connection)
 
     async def run(self, query: Query[Any], parameters: Mapping[str, Any] | None = None) -> int:
         """Execute a command; the number of rows it changed."""
@@ -111,24 +113,28 @@ class Tx(ReadTx):
     @asynccontextmanager
     async def part(self) -> AsyncIterator[None]:
         """What happens within is undone if it raises; the transaction goes on."""
-        before = self.decision, self.approval
+        before = self.decision, self.approval, len(self.told)
         try:
             async with self._connection.transaction():
                 yield
         except BaseException:
-            # A decision that was made within is no more.
-            self.decision, self.approval = before
+            self._go_back(*before)
             raise
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
         """What happens within is undone at its end, locks included; its results are what they would have been."""
-        before = self.decision, self.approval
+        before = self.decision, self.approval, len(self.told)
         try:
             async with self._connection.transaction(force_rollback=True):
                 yield
         finally:
-            self.decision, self.approval = before
+            self._go_back(*before)
+
+    def _go_back(self, decision: int | None, approval: int | None, told: int) -> None:
+        """A decision or an event that was made in what is undone is no more."""
+        self.decision, self.approval = decision, approval
+        del self.told[told:]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,7 +162,9 @@ class Connected:
                 if self._connection is None:
                     self._connection = await self._connect()
                 try:
-                    yield Tx(self._connection)
+                    tx = Tx(self._connection)
+                    yield tx
+                    pass_on(tx.told, listener())
                 finally:
                     if self._connection.info.transaction_status is not TransactionStatus.IDLE:
                         await self.close()
@@ -213,11 +221,13 @@ class Database:
     async def write(self) -> AsyncIterator[Tx]:
         """A transaction that commits on return and rolls back on a raise."""
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
-                tx = Tx(connection)
-                if self._begin is not None:
-                    await self._begin(tx)
-                yield tx
+            async with self._pool.connection() as connection:
+                async with connection.transaction():
+                    tx = Tx(connection)
+                    if self._begin is not None:
+                        await self._begin(tx)
+                    yield tx
+                pass_on(tx.told, listener())
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadTx]:
@@ -239,7 +249,9 @@ class Database:
         """For work that writes with one statement, which is a transaction by itself: two round trips less than `write`."""
         with translated():
             async with self._pool.connection() as connection:
-                yield Tx(connection)
+                tx = Tx(connection)
+                yield tx
+                pass_on(tx.told, listener())
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Connected]:
@@ -306,6 +318,7 @@ class Database:
     async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         # Least privilege even where the login could do more: in a small set-up it may be the owner.
         await connection.execute(sql.SQL("set role {}").format(sql.Identifier(self._role)))
+        listen_for_events(connection)
 
 
 def watched(url: str) -> dict[str, Any]:

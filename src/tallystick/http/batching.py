@@ -15,7 +15,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from tallystick import audit
-from tallystick.db import Database, Tx
+from tallystick.db import Database, Told, Tx, listener, pass_on
 from tallystick.identity import Principal
 from tallystick.kit import TallystickError, Unavailable, end
 
@@ -37,6 +37,7 @@ class _Waiting(Generic[Item, Answer]):
     item: Item
     answer: asyncio.Future[Answer]
     request: str | None
+    told: list[Told] | None
 
 
 class Batcher(Generic[Item, Answer]):
@@ -71,7 +72,7 @@ class Batcher(Generic[Item, Answer]):
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("overloaded", "too many requests of this kind are waiting; try again")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(principal, key, item, answer, audit.current_request()))
+        self._waiting.append(_Waiting(principal, key, item, answer, audit.current_request(), listener()))
         self._arrived.set()
         return await answer
 
@@ -135,11 +136,11 @@ class Batcher(Generic[Item, Answer]):
 
     async def _commit(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
         try:
-            answers = await self._database.retrying(partial(self._work, batch=batch), attempts=_ATTEMPTS)
+            answers, told = await self._database.retrying(partial(self._work, batch=batch), attempts=_ATTEMPTS)
         except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to those it stopped
             await self._search(batch, error, asyncio.get_running_loop().time() + _SEARCH_S)
         else:
-            self._tell(batch, answers)
+            self._tell(batch, answers, told)
 
     async def _search(self, batch: Sequence[_Waiting[Item, Answer]], error: Exception, until_s: float) -> None:
         """Halve a batch that `error` stopped until the culprit stands alone; the others are committed on the way.
@@ -155,25 +156,31 @@ class Batcher(Generic[Item, Answer]):
         middle = len(batch) // 2
         for part in (batch[:middle], batch[middle:]):
             try:
-                answers = await self._database.retrying(
+                answers, told = await self._database.retrying(
                     partial(self._work, batch=part), attempts=1, lock_timeout_ms=patience_ms
                 )
             except Exception as again:  # noqa: BLE001 - as above
                 await self._search(part, again, until_s)
             else:
-                self._tell(part, answers)
+                self._tell(part, answers, told)
 
-    async def _work(self, tx: Tx, batch: Sequence[_Waiting[Item, Answer]]) -> Sequence[Answer | TallystickError]:
+    async def _work(
+        self, tx: Tx, batch: Sequence[_Waiting[Item, Answer]]
+    ) -> tuple[Sequence[Answer | TallystickError], Sequence[Told]]:
         audit.answer_for(" ".join(waiting.request for waiting in batch if waiting.request) or None)
-        return await self._carry_out(tx, batch[0].principal, [waiting.item for waiting in batch])
+        answers = await self._carry_out(tx, batch[0].principal, [waiting.item for waiting in batch])
+        return answers, tuple(tx.told)
 
-    def _tell(self, batch: Sequence[_Waiting[Item, Answer]], answers: Sequence[Answer | TallystickError]) -> None:
+    def _tell(
+        self, batch: Sequence[_Waiting[Item, Answer]], answers: Sequence[Answer | TallystickError], told: Sequence[Told]
+    ) -> None:
         good: list[Answer] = []
         for waiting, answer in zip(batch, answers, strict=True):
             if isinstance(answer, TallystickError):
                 _refuse([waiting], answer)
                 continue
             good.append(answer)
+            pass_on(told, waiting.told)
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
         if self._committed is not None and good:

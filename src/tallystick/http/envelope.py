@@ -7,7 +7,7 @@ import logging
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from starlette.exceptions import HTTPException
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick import audit
+from tallystick.db import Told, hear_of_events
 from tallystick.http.deadlines import Deadlines
 from tallystick.http.problems import REQUEST_ID, problem
 
@@ -53,6 +54,7 @@ class Envelope:
             return
         request_id, trace_id, announced, repeated = _read_headers(scope)
         audit.answer_for(request_id, trace_id)
+        told = hear_of_events()
         max_body_bytes = max(self._max_body_bytes, LARGER.get(scope["path"], 0))
         scope[REQUEST_ID] = request_id
         started = False
@@ -62,7 +64,7 @@ class Envelope:
             if message["type"] == "http.response.start":
                 started = True
                 self._answered[message["status"]] += 1
-                message["headers"] = _with_ours(message["headers"], request_id)
+                message["headers"] = _with_ours(message["headers"], request_id, told)
             await send(message)
 
         try:
@@ -132,11 +134,17 @@ def _passes_luhn(digits: bytes) -> bool:
     return (doubled + sum(digit - 48 for digit in digits[::-2])) % 10 == 0
 
 
-def _with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
-    """The headers of the answer and ours; it may be kept by nobody unless it says so itself."""
+def _with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str, told: Sequence[Told]) -> list[tuple[bytes, bytes]]:
+    """The headers of the answer and ours; it may be kept by nobody unless it says so itself.
+
+    What the call left in the record is named by its events and the hashes of their leaves, in order.
+    """
     ours = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
     if not any(name == b"cache-control" for name, _ in headers):
         ours.append((b"cache-control", b"no-store"))
+    if told:
+        ours.append((b"tallystick-event", ", ".join([one.event for one in told]).encode()))
+        ours.append((b"tallystick-leaf", ", ".join([one.leaf for one in told]).encode()))
     return [*headers, *ours]
 
 

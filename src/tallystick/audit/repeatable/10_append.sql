@@ -74,6 +74,9 @@ return '{' || coalesce('"approval":"' || p_approval::text || '",', '')
            || coalesce('"trace":"' || p_trace || '",', '')
            || '"tx":"' || pg_current_xact_id()::text || '","verb":' || to_json(p_verb)::text || '}';
 
+-- Both functions below tell whoever asked, beside the answer of the statement, which events they wrote, with the hashes of their leaves:
+-- a message of SQLSTATE TS100, which no setting of the client keeps back and the log of the server does not get.
+
 -- audit.write: write events into the record, one an element of the arrays, which run in parallel; their ids, in order. p_detail are
 -- JSON texts as they are to stand in the leaf; p_refs are texts of bigint[], and p_items the 32-byte digests of those things, one after
 -- another; p_payload are JSON texts that are kept beside the leaf.
@@ -92,26 +95,32 @@ declare
     v_at      timestamptz;
     v_salt    bytea;
     v_payload jsonb;
+    v_leaf    text;
+    v_told    text[];
 begin
     for i in 1 .. cardinality(p_principal) loop
         v_id := nextval('audit.event_id');
         v_at := clock_timestamp();
         v_payload := p_payload[i]::jsonb;
         v_salt := case when v_payload is not null then uuid_send(gen_random_uuid()) end;
+        v_leaf := audit.leaf_text(v_id, v_at, p_principal[i], p_for[i], p_verb[i], p_kind[i], p_subject[i], p_task[i], p_step[i],
+                                  p_decision[i], p_approval[i], p_request[i], p_trace[i], p_detail[i], p_items_kind[i],
+                                  p_refs[i]::bigint[], p_items[i], v_salt, v_payload);
         insert into audit.event
                (id, at, principal, on_behalf_of, verb, subject_kind, subject_id, task_id, step, decision_id, approval_id, request_id,
                 trace_id, items_kind, refs, items, leaf)
         values (v_id, v_at, p_principal[i], p_for[i], p_verb[i], p_kind[i], p_subject[i], p_task[i], p_step[i], p_decision[i],
-                p_approval[i], p_request[i], p_trace[i], p_items_kind[i], p_refs[i]::bigint[], p_items[i],
-                audit.leaf_text(v_id, v_at, p_principal[i], p_for[i], p_verb[i], p_kind[i], p_subject[i], p_task[i], p_step[i],
-                                p_decision[i], p_approval[i], p_request[i], p_trace[i], p_detail[i], p_items_kind[i],
-                                p_refs[i]::bigint[], p_items[i], v_salt, v_payload));
+                p_approval[i], p_request[i], p_trace[i], p_items_kind[i], p_refs[i]::bigint[], p_items[i], v_leaf);
         insert into audit.pending (event_id) values (v_id);
         if v_payload is not null then
             insert into audit.payload (event_id, salt, body) values (v_id, v_salt, v_payload);
         end if;
         v_ids := v_ids || v_id;
+        if i <= 50 then
+            v_told := v_told || (v_id || ' ' || encode(sha256('\x00'::bytea || convert_to(v_leaf, 'UTF8')), 'hex'));
+        end if;
     end loop;
+    raise info '%', array_to_string(v_told, ',') using errcode = 'TS100';
     return v_ids;
 end
 $$;
@@ -134,18 +143,19 @@ declare
     v_id constant bigint := nextval('audit.event_id');
     v_at constant timestamptz := clock_timestamp();
     v_salt constant bytea := case when p_payload is not null then uuid_send(gen_random_uuid()) end;
+    v_leaf constant text := audit.leaf_text(v_id, v_at, p_principal, p_for, p_verb, p_kind, p_subject, p_task, p_step, p_decision, p_approval,
+                                            p_request, null, p_detail, p_items_kind, p_refs, p_items, v_salt, p_payload);
 begin
     insert into audit.event
            (id, at, principal, on_behalf_of, verb, subject_kind, subject_id, task_id, step, decision_id, approval_id, request_id,
             items_kind, refs, items, leaf)
     values (v_id, v_at, p_principal, p_for, p_verb, p_kind, p_subject, p_task, p_step, p_decision, p_approval, p_request, p_items_kind,
-            p_refs, p_items,
-            audit.leaf_text(v_id, v_at, p_principal, p_for, p_verb, p_kind, p_subject, p_task, p_step, p_decision, p_approval, p_request,
-                            null, p_detail, p_items_kind, p_refs, p_items, v_salt, p_payload));
+            p_refs, p_items, v_leaf);
     insert into audit.pending (event_id) values (v_id);
     if p_payload is not null then
         insert into audit.payload (event_id, salt, body) values (v_id, v_salt, p_payload);
     end if;
+    raise info '% %', v_id, encode(sha256('\x00'::bytea || convert_to(v_leaf, 'UTF8')), 'hex') using errcode = 'TS100';
     return v_id;
 end
 $$;

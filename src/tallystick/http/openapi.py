@@ -21,6 +21,10 @@ _REFUSALS = {
 }
 _OF_READING = frozenset({"401", "403", "404", "422", "429", "503"})
 _OF_A_BODY = frozenset({"413", "415"})
+_RECEIPT = {
+    "Tallystick-Event": "The events that this call left in the record, by their ids; absent where it left none.",
+    "Tallystick-Leaf": "The SHA-256 hashes of their leaves, in hexadecimal, in the same order.",
+}
 
 
 class Violation(BaseModel):
@@ -73,6 +77,8 @@ def document(derived: dict[str, Any]) -> dict[str, Any]:
     for operations in derived["paths"].values():
         for method, operation in operations.items():
             if method in _METHODS:
+                if method != "get":
+                    _add_receipts(operation)
                 _add_refusals(method, operation)
     return derived
 
@@ -86,6 +92,14 @@ def _add_refusals(method: str, operation: dict[str, Any]) -> None:
     operation["responses"].pop("422", None)
     for status in sorted(wanted):
         operation["responses"].setdefault(status, _refusal(_REFUSALS[status]))
+
+
+def _add_receipts(operation: dict[str, Any]) -> None:
+    for status, answer in operation["responses"].items():
+        if status.startswith("2"):
+            answer["headers"] = {
+                name: {"description": says, "schema": {"type": "string"}, "required": False} for name, says in _RECEIPT.items()
+            }
 
 
 def _refusal(description: str) -> dict[str, Any]:

@@ -182,7 +182,7 @@ async def _measure(url: str, folder: Path, count: int, progress: Progress) -> di
             audit.AuditEvent("bench", "things.make", "thing", number, {"n": number}, task_id=number)
             for number in range(start, min(start + _AT_ONCE, count))
         ]
-        async with permitted(database).write() as tx:
+        async with database.write() as tx:
             await audit.append_many(tx, events)
         progress.update(bar, completed=start + len(events))
     with psycopg.connect(url, autocommit=True) as connection:

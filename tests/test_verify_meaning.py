@@ -14,13 +14,16 @@ import pytest
 
 from tallystick import actions, approvals, audit, ledger, policy, tlog
 from tallystick.actions import NewTransfer
+from tallystick.cli.demo_bank import load
 from tallystick.cli.record import SOURCES
 from tallystick.cli.verify_record import verify_record
 from tallystick.db import SEALER, Database, ReadTx, Tx
 from tallystick.identity import Principal, house
+from tests import bank_days
 from tests.conftest import TestDatabase
 from tests.permitted import strict
 from tests.recorded import seal
+from tests.serving import OPEN, serving
 
 DESK = house("desk")
 ANNA, EVA, JAN = (Principal(name, "person", frozenset({"approver", "admin"})) for name in ("anna", "eva", "jan"))
@@ -440,3 +443,33 @@ def test_an_agreement_is_by_people_enough_and_for_what_is_done(name: str) -> Non
     assert list(meaning.end(None, from_start=False)) == []
     found += [finding.code for finding in meaning.end(None, from_start=True)]
     assert set(found) == codes, found
+
+
+async def test_the_demo_with_a_day_of_business_is_clean(db: Database, database: TestDatabase, tmp_path: Path) -> None:
+    """What the house does by itself has its decisions, too: books taken in, customers opened, a day closed."""
+    plain = strict(db)
+    await load(plain)
+    await bank_days.set_up(plain)
+    async with serving(db, OPEN, keyed=True) as client:
+        money = {"amount": "12.50", "currency": "USD"}
+        for settle in ("now", "queued"):
+            body = {"from_account": "ACC123", "to_account": "ACC999", "amount": money, "settle": settle}
+            assert (await client.post("/v1/transfers", json=body)).status_code in (201, 202)
+        body = {"account": "ACC123", "amount": money, "kind": "card"}
+        hold = (await client.post("/v1/holds", json=body)).json()
+        captured = await client.post(f"/v1/holds/{hold['id']}/captures", json={"to_account": "ACC999", "amount": money})
+        assert captured.status_code == 201, captured.text
+        taken = await client.post(f"/v1/journals/{captured.json()['id']}/reversals", json={})
+        assert taken.status_code == 201, taken.text
+        rate = {"rate": "0.05", "day_count": "ACT/365", "paid_from": "COST", "from_date": "2024-02-01"}
+        assert (await client.post("/v1/accounts/ALICE/interest-rates", json=rate)).status_code == 201
+        closed = await client.post(f"/v1/business-days/{bank_days.FRIDAY}/close", json={"calendar": "CZ"})
+        assert closed.status_code in (200, 201), closed.text
+    sealing = Database(database.owner_url, role=SEALER)
+    await sealing.open()
+    keys = tlog.KeyFolder(tmp_path / "keys")
+    await seal(sealing, keys)
+    await sealing.close()
+    async with plain.snapshot() as tx:
+        found = await verify_record(tx, keys.public(), [])
+    assert found.findings == []

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tallystick import audit
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer, Query, Tx
 from tallystick.kit import Unavailable
 from tests.conftest import TestDatabase, bin_dir
@@ -193,3 +194,22 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def test_what_is_undone_takes_its_decision_and_its_events_with_it(db: Database) -> None:
+    async def tell(tx: Tx) -> None:
+        await audit.append(tx, principal="me", verb="things.make", subject_kind="thing")
+
+    async with db.write() as tx:
+        await tell(tx)
+        tx.decision = 1
+        with pytest.raises(ZeroDivisionError):
+            async with tx.part():
+                await tell(tx)
+                tx.decision = 2
+                assert [one.event for one in tx.told] == ["1", "2"]
+                raise ZeroDivisionError
+        async with tx.rehearsal():
+            await tell(tx)
+            tx.decision = 3
+        assert ([one.event for one in tx.told], tx.decision) == (["1"], 1)

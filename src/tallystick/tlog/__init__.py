@@ -5,10 +5,12 @@ Pure but for the key files and the verifier's reading; the standard library and 
 
 from tallystick.tlog.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
 from tallystick.tlog.decisions import detail_of, told_by
+from tallystick.tlog.found import Finding, Row, Sealed, Verified, Visit
 from tallystick.tlog.keys import KeyFolder
+from tallystick.tlog.lines import sent_id
 from tallystick.tlog.meaning import Meaning
 from tallystick.tlog.notes import Note, NoteError, Signature, SigningKey, VerifierKey, parse_keys, sign_note
-from tallystick.tlog.offline import Finding, Progress, Row, Sealed, Verified, Visit, sent_id, verify_export
+from tallystick.tlog.offline import Progress, verify_export
 from tallystick.tlog.tiles import MAX_ENTRY_BYTES, Tile, read_entries, tiles_of, write_entries
 from tallystick.tlog.tree import (
     EMPTY_ROOT,

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from tallystick.tlog.decisions import loads, roles_of
-from tallystick.tlog.offline import Finding, Sealed
+from tallystick.tlog.found import Finding, Sealed
 
 _STATUS = {"approvals.withdraw": "withdrawn", "approvals.expire": "expired"}
 _GLASS_BREAKERS = 2

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from tallystick.tlog.agreements import Agreements
 from tallystick.tlog.decisions import ERASED, NOT_ALLOWED, UNUSED, Known, listed, loads, read
-from tallystick.tlog.offline import Finding, Row, Sealed, States
+from tallystick.tlog.found import Finding, Row, Sealed, States
 
 _BAD = (ValueError, KeyError, TypeError, AttributeError)
 _TELLING = frozenset({"actions.decide", "actions.hold", "actions.deny", "actions.amend"})

@@ -9,27 +9,35 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from tallystick.tlog.checkpoints import Checkpoint, open_checkpoint
 from tallystick.tlog.decisions import detail_of, loads, told_by
+from tallystick.tlog.found import Finish, Row, Sealed, Verified, Visit
+from tallystick.tlog.lines import (
+    BAD,
+    MAX_LINE_BYTES,
+    Numbers,
+    Rows,
+    commitment_of,
+    event_line,
+    hash_of,
+    is_entry,
+    number_of,
+    row_of,
+    sent_id,
+)
 from tallystick.tlog.notes import Note, NoteError, VerifierKey
 from tallystick.tlog.tree import Frontier, check_consistency, check_inclusion, root, subtrees
 
 FORMAT = "tallystick-record-1"
-MAX_LISTED = 100
-"""Of each code as many findings are listed; all are counted."""
-
 _CHUNK_BYTES = 1 << 20
-_MAX_LINE_BYTES = 64 << 20
-_MAX_AHEAD = 10_000
 _MAX_SMALL_BYTES = 16 << 20
 _PROGRESS_EVERY = 10_000
 _NAMED = 200
@@ -38,95 +46,9 @@ _MANIFEST_KEYS = {"format", "origin", "first", "last", "size", "checkpoint", "fr
 _EVENT_KEYS = {"index", "hash", "leaf", "items", "refs", "payload"}
 _OTHER_KEYS = {*_EVENT_KEYS, "path", "rows"}
 _NEEDED = ("checkpoint", "keys", "tree.json", "events.jsonl")
-_BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One place that is wrong. `code` is stable; `place` names a file, an event or a row."""
-
-    code: str
-    place: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What an item is a digest of: `text` of JSON or `sent` in binary, or neither, as it was erased by an event.
-
-    Of a decision, `used` is the transaction that is said to have used it.
-    """
-
-    id: str
-    text: str | None = None
-    sent: bytes | None = None
-    erased: str | None = None
-    used: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """An event as it was sealed, with what lies beneath and beside it, all compared with its digests.
-
-    `told` are the decisions that it tells of, and `detail` says all that it says of them.
-    """
-
-    index: int
-    event: Mapping[str, Any]
-    rows: Sequence[Row]
-    payload: str | None
-    detail: Mapping[str, Any] = field(default_factory=dict)
-    told: Sequence[Row] = ()
-
-
-Visit = Callable[[Sealed], Iterable[Finding]]
-"""Looks at each event, first those of `others.jsonl` and then the others in order, and says what is wrong with its meaning."""
-
-States = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""By kind and id, how things stand of which events tell."""
-
-
-class Finish(Protocol):
-    """Says what is wrong once all events were seen; see `Meaning.end`."""
-
-    def __call__(self, states: States | None, *, from_start: bool) -> Iterable[Finding]: ...
-
-
-@dataclass(slots=True)
-class Verified:
-    """What was verified, and everything that is wrong with it."""
-
-    origin: str = ""
-    size: int = 0
-    root: bytes = b""
-    first: int = 0
-    last: int = -1
-    events: int = 0
-    items: int = 0
-    payloads: int = 0
-    erased: int = 0
-    signed_by: tuple[str, ...] = ()
-    findings: list[Finding] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.counts
-
-    @property
-    def total(self) -> int:
-        """How many findings there are, listed or not."""
-        return sum(self.counts.values())
-
-    def add(self, code: str, place: str, detail: str) -> None:
-        """Note a finding."""
-        self.counts[code] = count = self.counts.get(code, 0) + 1
-        if count <= MAX_LISTED:
-            self.findings.append(Finding(code, place, detail))
 
 
 def verify_export(
@@ -170,9 +92,9 @@ class _Verifier:
         self.right: list[bytes] = []
         self.proofs: dict[int, list[bytes]] = {}
         self.edge: Frontier | None = None
-        self.rows: dict[str, _Rows | None] = {}
+        self.rows: dict[str, Rows | None] = {}
         self.read: set[str] = set()
-        self.seen = _Numbers()
+        self.seen = Numbers()
         self.earlier: list[tuple[str, Checkpoint]] = []
         self.erasures: dict[str, set[str]] = {}
         self.claimed: list[tuple[str, str, str]] = []
@@ -198,7 +120,7 @@ class _Verifier:
         states: dict[str, dict[str, Any]] = {}
         for name in self.listed:
             if name.startswith("states/") and name.endswith(".jsonl"):
-                states[name[7:-6]] = {row["id"]: row for row in map(_object, self._lines(name)) if row["id"] is not None}
+                states[name[7:-6]] = {row["id"]: row for row in map(row_of, self._lines(name)) if row["id"] is not None}
         whole = self.found.first == 0 and self.found.last == self.found.size - 1
         for finding in finish(states if whole else None, from_start=self.found.first == 0):
             self.found.add(finding.code, finding.place, finding.detail)
@@ -209,8 +131,8 @@ class _Verifier:
             data = self._whole(_MANIFEST)
             self.manifest = json.loads(data)
             self.listed = {entry["name"]: entry for entry in self.manifest["files"]}
-            first, last, size = (_number(self.manifest[key]) for key in ("first", "last", "size"))
-            if set(self.manifest) != _MANIFEST_KEYS or not all(map(_is_entry, self.manifest["files"])):
+            first, last, size = (number_of(self.manifest[key]) for key in ("first", "last", "size"))
+            if set(self.manifest) != _MANIFEST_KEYS or not all(map(is_entry, self.manifest["files"])):
                 raise ValueError("other fields than there should be")
             if len(self.listed) != len(self.manifest["files"]):
                 raise ValueError("a file is named twice")
@@ -218,7 +140,7 @@ class _Verifier:
                 raise ValueError("not in canonical form")
             if self.manifest["format"] != FORMAT or not 0 <= first <= last + 1 <= size:
                 raise ValueError(f"format {self.manifest['format']}, events {first} to {last} of {size}")
-        except _BAD as error:
+        except BAD as error:
             self.found.add("manifest_malformed", _MANIFEST, str(error))
             return False
         self.found.first, self.found.last, self.found.size = first, last, size
@@ -265,10 +187,12 @@ class _Verifier:
             tree = json.loads(data)
             if not {"left", "right"} <= tree.keys() <= {"left", "right", "proofs"}:
                 raise ValueError("other fields than there should be")
-            self.right = [_hash(text) for text in tree["right"]]
-            self.proofs = {_number(proof["size"]): [_hash(step) for step in proof["path"]] for proof in tree.get("proofs", ())}
-            self.edge = Frontier(self.found.first, [_hash(text) for text in tree["left"]])
-        except _BAD as error:
+            self.right = [hash_of(text) for text in tree["right"]]
+            self.proofs = {
+                number_of(proof["size"]): [hash_of(step) for step in proof["path"]] for proof in tree.get("proofs", ())
+            }
+            self.edge = Frontier(self.found.first, [hash_of(text) for text in tree["left"]])
+        except BAD as error:
             self.found.add("tree_malformed", "tree.json", str(error))
 
     def _events(self) -> None:
@@ -277,16 +201,16 @@ class _Verifier:
         flush_at = self._compared(expected)
         for at, line in enumerate(self._lines("events.jsonl")):
             try:
-                row, text, index = _line(line, _EVENT_KEYS)
+                row, text, index = event_line(line, _EVENT_KEYS)
                 hashed = sha256(b"\x00" + text).digest()
-                stated = hashed if hashed.hex() == row["hash"] else _hash(row["hash"])
-            except _BAD:
+                stated = hashed if hashed.hex() == row["hash"] else hash_of(row["hash"])
+            except BAD:
                 found.add("line_malformed", f"events.jsonl line {at + 1}", "is not an event")
                 continue
             if index != str(expected):
                 found.add("index_differs", f"event at index {expected}", f"has the index {index[:20]}")
                 with suppress(ValueError):
-                    expected = _number(index)
+                    expected = number_of(index)
             hashes.append(stated)
             if hashed is not stated:
                 found.add("leaf_altered", f"event at index {expected}", "its text has another hash than was sealed")
@@ -339,7 +263,7 @@ class _Verifier:
         """Look at what an event says and what is beside it; when it was."""
         try:
             sealed = self._event(place, index, loads(text), line)
-        except _BAD:
+        except BAD:
             self.found.add("leaf_malformed", place, "is not what an event looks like")
             return ""
         for finding in self.visit(sealed) if self.visit else ():
@@ -350,7 +274,7 @@ class _Verifier:
         verb, kind = event["verb"], event["subject"]["kind"]
         if not event["principal"] or not isinstance(event["at"], str):
             raise ValueError("nobody did it")
-        if not self.seen.add(_number(event["event"])):
+        if not self.seen.add(number_of(event["event"])):
             self.found.add("event_twice", place, f"event {event['event']} stands in the record before")
         payload = self._payload(place, event.get("payload"), line.get("payload"))
         rows: Sequence[Row] = ()
@@ -381,7 +305,7 @@ class _Verifier:
                 continue
             if "erased" in row:
                 self._claim(row["erased"], row["digest"], f"decision {ref}")
-            digests.append(row["digest"] if "erased" in row else _commitment(row))
+            digests.append(row["digest"] if "erased" in row else commitment_of(row))
             rows.append(Row(ref, text=row.get("text"), erased=row.get("erased"), used=row.get("used")))
         if rows and len(digests) == len(refs):
             self._compare(rows, digests, detail["decided"])
@@ -406,7 +330,7 @@ class _Verifier:
         if payload.keys() == {"erased"}:
             self._claim(payload["erased"], commitment, place)
             return None
-        if payload.keys() != {"salt", "text"} or _commitment(payload) != commitment:
+        if payload.keys() != {"salt", "text"} or commitment_of(payload) != commitment:
             self.found.add("payload_altered", place, "its payload is not the one committed to")
         return payload["text"]
 
@@ -417,7 +341,7 @@ class _Verifier:
         if sealed is None or sealed["count"] != count or len(line.get("refs", ())) != count:
             self.found.add("items_differ", place, f"{count} items, not as many as were sealed")
             return digests
-        if root([sha256(b"\x00" + _hash(digest)).digest() for digest in digests]).hex() != sealed["root"]:
+        if root([sha256(b"\x00" + hash_of(digest)).digest() for digest in digests]).hex() != sealed["root"]:
             self.found.add("items_altered", place, "its items have another root than was sealed")
         if "refs" in sealed and sha256(",".join(line["refs"]).encode()).hexdigest() != sealed["refs"]:
             self.found.add("refs_altered", place, "its items are said to be of other rows than was sealed")
@@ -438,10 +362,10 @@ class _Verifier:
             return Row(ref, erased=row["erased"])
         if row.keys() == {"id", "sent"}:
             sent = bytes.fromhex(row["sent"])
-            good = sha256(sent).hexdigest() == digest and sent_id(sent) == _number(ref)
+            good = sha256(sent).hexdigest() == digest and sent_id(sent) == number_of(ref)
             found = Row(ref, sent=sent)
         else:
-            good = row.keys() == {"id", "salt", "text"} and _commitment(row) == digest
+            good = row.keys() == {"id", "salt", "text"} and commitment_of(row) == digest
             found = Row(ref, text=row["text"])
         if not good:
             self.found.add("row_altered", place, "has another digest than was sealed")
@@ -450,13 +374,13 @@ class _Verifier:
     def _take(self, kind: str, ref: str) -> dict[str, Any] | None:
         if kind not in self.rows:
             name = f"rows/{kind}.jsonl"
-            self.rows[kind] = _Rows(kind, self._lines(name), self.found) if name in self.listed else None
+            self.rows[kind] = Rows(kind, self._lines(name), self.found) if name in self.listed else None
         rows = self.rows[kind]
         return rows.take(ref) if rows else None
 
     def _claim(self, event: str, digest: str, place: str) -> None:
         self.found.erased += 1
-        self.claimed.append((str(_number(event)), str(digest), place))
+        self.claimed.append((str(number_of(event)), str(digest), place))
 
     def _right_of_the_events(self) -> None:
         if self.edge is None:
@@ -465,7 +389,7 @@ class _Verifier:
             right = list(zip(subtrees(self.edge.size, self.found.size), self.right, strict=True))
             for (height, _), node in right:
                 self.edge.push(height, node)
-        except _BAD as error:
+        except BAD as error:
             self.found.add("tree_malformed", "tree.json", f"right: {error}")
             return
         finally:
@@ -480,20 +404,20 @@ class _Verifier:
         for at, line in enumerate(self._lines("others.jsonl")):
             place = f"others.jsonl line {at + 1}"
             try:
-                row, leaf, index = _line(line, _OTHER_KEYS)
-                path = [_hash(step) for step in row["path"]]
+                row, leaf, index = event_line(line, _OTHER_KEYS)
+                path = [hash_of(step) for step in row["path"]]
                 hashed = sha256(b"\x00" + leaf).digest()
-                inside = check_inclusion(hashed, _number(index), self.found.size, path, self.found.root)
+                inside = check_inclusion(hashed, number_of(index), self.found.size, path, self.found.root)
                 if "items" in row:
                     row.setdefault("rows", [])
                 elif "rows" in row:
                     raise ValueError("rows of no items")
-            except _BAD:
+            except BAD:
                 self.found.add("line_malformed", place, "is not an event with its path")
                 continue
             if hashed.hex() != row["hash"] or not inside:
                 self.found.add("leaf_altered", place, "is not in the tree that was signed")
-            self._meaning(place, _number(index), leaf, row)
+            self._meaning(place, number_of(index), leaf, row)
 
     def _erasures(self) -> None:
         for event, digest, place in self.claimed:
@@ -536,7 +460,7 @@ class _Verifier:
             rest = lines.pop()
             rows += len(lines)
             yield from lines
-            if len(rest) > _MAX_LINE_BYTES:
+            if len(rest) > MAX_LINE_BYTES:
                 self.found.add("line_malformed", f"{name} line {rows + 1}", "is too long")
                 return
         if rest:
@@ -557,132 +481,3 @@ class _Verifier:
             self.found.add("file_broken", name, f"cannot be read: {error}")
         if hashed.hexdigest() != self.listed[name]["sha256"]:
             self.found.add("file_altered", name, "has another hash than the manifest says")
-
-
-class _Rows:
-    """The rows of one kind, which stand in the order in which the events name them.
-
-    Where the next one is not the one that was asked for, it is looked for further on, within bounds, so that one row or event
-    that is missing does not make all that follow look wrong.
-    """
-
-    def __init__(self, kind: str, lines: Iterator[bytes], found: Verified) -> None:
-        self.kind = kind
-        self.lines = lines
-        self.found = found
-        self.ahead: deque[tuple[dict[str, Any], int]] = deque()
-        self.ahead_bytes = 0
-        self.ids: Counter[object] = Counter()
-
-    def take(self, ref: str) -> dict[str, Any] | None:
-        """The row with this id; those before it belong to no event."""
-        if not self.ahead:
-            line = next(self.lines, None)
-            if line is None:
-                return None
-            row = _object(line)
-            if row["id"] == ref:
-                # As it is where nothing is wrong, and fast.
-                return row
-            self._push(row, len(line))
-        if self.ahead[0][0]["id"] != ref:
-            while len(self.ahead) < _MAX_AHEAD and self.ahead_bytes < _MAX_LINE_BYTES and self._read():
-                pass
-            if not self.ids[ref]:
-                return None
-        while (row := self._pop())["id"] != ref:
-            self._unasked(row)
-        return row
-
-    def end(self) -> None:
-        """What was not asked for until now belongs to no event."""
-        while self.ahead or self._read():
-            self._unasked(self._pop())
-
-    def _read(self) -> bool:
-        line = next(self.lines, None)
-        if line is None:
-            return False
-        self._push(_object(line), len(line))
-        return True
-
-    def _push(self, row: dict[str, Any], length: int) -> None:
-        self.ahead.append((row, length))
-        self.ahead_bytes += length
-        self.ids[row["id"]] += 1
-
-    def _pop(self) -> dict[str, Any]:
-        row, length = self.ahead.popleft()
-        self.ahead_bytes -= length
-        self.ids[row["id"]] -= 1
-        if not self.ids[row["id"]]:
-            del self.ids[row["id"]]
-        return row
-
-    def _unasked(self, row: dict[str, Any]) -> None:
-        self.found.add("row_unasked", f"{self.kind} {row['id']}", "no event has its digest")
-
-
-class _Numbers:
-    """A set of numbers that lie close together."""
-
-    def __init__(self) -> None:
-        self.pages: dict[int, bytearray] = {}
-
-    def add(self, number: int) -> bool:
-        """Whether the number is new."""
-        page = self.pages.get(number >> 10)
-        if page is None:
-            page = self.pages[number >> 10] = bytearray(128)
-        at, bit = (number >> 3) & 127, 1 << (number & 7)
-        if page[at] & bit:
-            return False
-        page[at] |= bit
-        return True
-
-
-def sent_id(sent: bytes) -> int:
-    """The first column, a bigint, of a row in PostgreSQL's binary form: count, then type, length and bytes of each."""
-    if sent[4:12] != b"\x00\x00\x00\x14\x00\x00\x00\x08" or len(sent) < 20:
-        raise ValueError("the row does not begin with a bigint")
-    return int.from_bytes(sent[12:20], "big", signed=True)
-
-
-def _is_entry(entry: dict[str, Any]) -> bool:
-    return set(entry) == {"name", "sha256", "rows"} and all(isinstance(value, str) for value in entry.values())
-
-
-def _line(line: bytes, keys: set[str]) -> tuple[dict[str, Any], bytes, str]:
-    """A line with an event: itself, the bytes of the leaf, and its index."""
-    row = loads(line)
-    index = row["index"]
-    if not isinstance(index, str) or not row.keys() <= keys:
-        raise ValueError("not the fields of an event")
-    return row, row["leaf"].encode(), index
-
-
-def _commitment(salted: dict[str, str]) -> str:
-    return sha256(bytes.fromhex(salted["salt"]) + salted["text"].encode()).hexdigest()
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    """The row in a line; one that is none has an id that nobody asks for."""
-    try:
-        row = loads(line)
-        return row if isinstance(row["id"], str) else {"id": None}
-    except _BAD:
-        return {"id": None}
-
-
-def _hash(text: str) -> bytes:
-    found = bytes.fromhex(text)
-    if len(found) != 32 or found.hex() != text:
-        raise ValueError("a hash is 64 hexadecimal digits")
-    return found
-
-
-def _number(text: str) -> int:
-    found = int(text)
-    if str(found) != text or not -1 <= found < 2**63:
-        raise ValueError("a number is written in decimal digits")
-    return found

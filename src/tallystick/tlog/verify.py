@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tallystick.tlog.found import MAX_LISTED
 from tallystick.tlog.meaning import Meaning
 from tallystick.tlog.notes import NoteError, parse_keys
-from tallystick.tlog.offline import MAX_LISTED, verify_export
+from tallystick.tlog.offline import verify_export
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -106,6 +106,8 @@ def test_every_post_but_those_with_a_fence_documents_the_idempotency_key(app: Fa
     }
 
 
+# The server lives in this process, and draws numbers of its own while a case is drawn, as when its pool opens a connection.
+@pytest.mark.filterwarnings("ignore:Do not use the .random. module:hypothesis.errors.HypothesisDeprecationWarning")
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 async def test_nothing_generated_from_the_document_is_an_error_of_the_server(
     db: Database, database: TestDatabase, mode: GenerationMode

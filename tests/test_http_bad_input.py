@@ -17,7 +17,7 @@ from tallystick.http import create_app
 from tests.serving import OPEN, code_of, fund, serving
 
 _MONEY = {"amount": "1.50", "currency": "CZK"}
-_ABOUT = {"ref_id": "1", "on_behalf_of": "C", "task_id": "1", "approval_id": "1", "meta": {"x": [1]}}
+_ABOUT = {"ref_id": "1", "task_id": "1", "meta": {"x": [1]}}
 _ENTRIES = [{"account": "ALICE", "amount": "-1.50"}, {"account": "BOB", "amount": "1.50"}]
 _JOURNAL = {
     "kind": "k", "entries": _ENTRIES, "effective_at": "2026-04-21T10:00:00Z",

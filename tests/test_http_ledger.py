@@ -79,8 +79,8 @@ async def test_what_moves_money_is_refused_without_a_key(db: Database, database:
 async def test_a_journal_is_posted_and_read_with_all_that_was_said_of_it(db: Database) -> None:
     await fund(db)
     body = pay(
-        "ALICE", "BOB", "12.50", effective_at="2026-04-21T10:00:00Z", on_behalf_of="CUST-1", ref_id="5", task_id="6",
-        approval_id="7", meta={"invoice": "F-1"}, guards=[{"account": "ALICE", "available": "1000.00", "seq": 1}],
+        "ALICE", "BOB", "12.50", effective_at="2026-04-21T10:00:00Z", ref_id="5", task_id="6",
+        meta={"invoice": "F-1"}, guards=[{"account": "ALICE", "available": "1000.00", "seq": 1}],
     )  # fmt: skip
     async with serving(db, keyed=True) as client:
         answer = await client.post("/v1/journals", json=body)
@@ -90,7 +90,7 @@ async def test_a_journal_is_posted_and_read_with_all_that_was_said_of_it(db: Dat
     assert set(posted) == {"id", "status", "reason", "posted_at", "dry_run"}
     assert (posted["status"], posted["reason"], posted["dry_run"]) == ("posted", None, False)
     assert (read["kind"], read["on_behalf_of"], read["ref_id"], read["task_id"], read["approval_id"]) == (
-        "test", "CUST-1", "5", "6", "7",
+        "test", None, "5", "6", None,
     )  # fmt: skip
     assert (read["effective_at"], read["meta"], read["actor"]) == ("2026-04-21T10:00:00Z", {"invoice": "F-1"}, "demo")
     assert [(leg["account_id"], leg["amount"]) for leg in read["entries"]] == [("ALICE", "-12.50"), ("BOB", "12.50")]

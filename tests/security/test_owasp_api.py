@@ -89,7 +89,7 @@ async def test_api3_broken_object_property_level_authorization(db: Database, pat
     """Nobody sets what is not theirs to set: who acts, whose it is and where it stands are no fields of any body."""
     await fund(db)
     async with serving(db, keyed=True) as client:
-        for extra in ("principal", "created_by", "maker", "on_behalf_of_principal", "roles", "is_admin"):
+        for extra in ("principal", "created_by", "maker", "on_behalf_of", "roles", "is_admin"):
             body = copy.deepcopy(BODIES["POST", path]) | {extra: "root"}
             if extra in BODIES["POST", path]:
                 continue

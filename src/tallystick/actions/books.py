@@ -24,7 +24,6 @@ class ReverseJournal:
     currency: str | None = None
     entries: tuple[EntryPayload, ...] | None = None
     effective_at: datetime | None = None
-    on_behalf_of: str | None = None
     meta: dict[str, Any] | None = None
 
     def named(self) -> ledger.NamedReversal:
@@ -35,7 +34,6 @@ class ReverseJournal:
             currency=self.currency,
             entries=None if self.entries is None else [(entry.account, entry.amount) for entry in self.entries],
             effective_at=self.effective_at,
-            on_behalf_of=self.on_behalf_of,
             meta=self.meta or {},
         )
 
@@ -50,7 +48,6 @@ class HoldPayload:
     kind: str = "hold"
     expires_at: datetime | None = None
     expires_in_s: int | None = None
-    on_behalf_of: str | None = None
     meta: dict[str, Any] | None = None
 
     @classmethod
@@ -63,7 +60,6 @@ class HoldPayload:
             named.kind,
             named.expires_at,
             named.expires_in_s,
-            named.on_behalf_of,
             dict(named.meta) or None,
         )
 
@@ -76,7 +72,6 @@ class HoldPayload:
             self.kind,
             expires_at=self.expires_at,
             expires_in_s=self.expires_in_s,
-            on_behalf_of=self.on_behalf_of,
             meta=self.meta or {},
         )
 
@@ -100,7 +95,6 @@ class CaptureHold:
     final: bool = False
     kind: str = "capture"
     effective_at: datetime | None = None
-    on_behalf_of: str | None = None
     meta: dict[str, Any] | None = None
 
     def named(self) -> ledger.NamedCapture:
@@ -113,7 +107,6 @@ class CaptureHold:
             self.final,
             kind=self.kind,
             effective_at=self.effective_at,
-            on_behalf_of=self.on_behalf_of,
             meta=self.meta or {},
         )
 
@@ -167,7 +160,7 @@ async def _reversal_facts(tx: ReadTx, payload: ReverseJournal) -> Mapping[str, A
 
 
 async def _reverse(tx: Tx, by: Principal, payload: ReverseJournal) -> ledger.Posted:
-    reversal = await ledger.read_reversal(tx, by.name, payload.named())
+    reversal = await ledger.read_reversal(tx, by.name, payload.named(), on_behalf_of=by.on_behalf_of)
     return await ledger.reverse_on_record(tx, replace(reversal, approval_id=tx.approval))
 
 
@@ -179,11 +172,12 @@ async def _hold_facts(tx: ReadTx, payload: PlaceHolds) -> Mapping[str, Any]:
 
 
 async def _place(tx: Tx, by: Principal, payload: PlaceHolds) -> list[ledger.Placed]:
-    read = await ledger.read_holds(tx, by.name, [hold.named() for hold in payload.holds])
+    named = [hold.named() for hold in payload.holds]
+    read = await ledger.read_holds(tx, by.name, named, on_behalf_of=by.on_behalf_of)
     for one in read:
         if isinstance(one, TallystickError):
             raise one
-    holds = [one for one in read if isinstance(one, ledger.NewHold)]
+    holds = [replace(one, approval_id=tx.approval) for one in read if isinstance(one, ledger.NewHold)]
     return await ledger.place_on_record(tx, holds, mode="atomic" if payload.mode == "atomic" else "independent")
 
 
@@ -195,7 +189,7 @@ async def _capture_facts(tx: ReadTx, payload: CaptureHold) -> Mapping[str, Any]:
 
 
 async def _capture(tx: Tx, by: Principal, payload: CaptureHold) -> ledger.Posted:
-    journal = await ledger.read_capture(tx, by.name, payload.named())
+    journal = await ledger.read_capture(tx, by.name, payload.named(), on_behalf_of=by.on_behalf_of)
     return await ledger.capture_on_record(tx, replace(journal, approval_id=tx.approval))
 
 

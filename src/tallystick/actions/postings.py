@@ -41,11 +41,9 @@ class JournalPayload:
 
     kind: str
     entries: tuple[EntryPayload, ...]
-    on_behalf_of: str | None = None
     effective_at: datetime | None = None
     ref_id: int | None = None
     task_id: int | None = None
-    approval_id: int | None = None
     meta: dict[str, Any] | None = None
     guards: tuple[GuardPayload, ...] = ()
 
@@ -55,11 +53,9 @@ class JournalPayload:
         return cls(
             named.kind,
             tuple(EntryPayload(account, str(amount)) for account, amount in named.entries),
-            named.on_behalf_of,
             named.effective_at,
             named.ref_id,
             named.task_id,
-            named.approval_id,
             dict(named.meta) or None,
             tuple(
                 GuardPayload(guard.account, None if guard.available is None else str(guard.available), guard.seq)
@@ -72,11 +68,9 @@ class JournalPayload:
         return ledger.NamedJournal(
             self.kind,
             [(entry.account, entry.amount) for entry in self.entries],
-            on_behalf_of=self.on_behalf_of,
             effective_at=self.effective_at,
             ref_id=self.ref_id,
             task_id=self.task_id,
-            approval_id=self.approval_id,
             meta=self.meta or {},
             guards=[ledger.NamedGuard(guard.account, guard.available, guard.seq) for guard in self.guards],
         )
@@ -98,7 +92,7 @@ async def post_journals(
     What cannot be read is refused on its own, and leaves its neighbours alone.
     """
     answers: dict[int, ledger.Posted | Held | Denied | TallystickError] = {}
-    read = await ledger.read_journals(tx, by.name, named)
+    read = await ledger.read_journals(tx, by.name, named, on_behalf_of=by.on_behalf_of)
     meant = [place for place, one in enumerate(read) if not isinstance(one, TallystickError)]
     entered = await gate.enter_many(tx, by, [(PostJournals((JournalPayload.of(named[at]),)), named[at].key) for at in meant])
     passed: list[tuple[int, ledger.Journal, int]] = []
@@ -149,7 +143,8 @@ def _minor(amount: Any, unit: Asset) -> int:
 
 
 async def _post(tx: Tx, by: Principal, payload: PostJournals) -> list[ledger.Posted]:
-    read = await ledger.read_journals(tx, by.name, [journal.named() for journal in payload.journals])
+    named = [journal.named() for journal in payload.journals]
+    read = await ledger.read_journals(tx, by.name, named, on_behalf_of=by.on_behalf_of)
     for one in read:
         if isinstance(one, TallystickError):
             raise one

@@ -31,8 +31,7 @@ class Books:
     ) -> Posted:
         """Post a journal: `(account, amount)` each, above zero for what the account is given, below zero for what is taken.
 
-        `about` are the other fields of the request: `effective_at`, `on_behalf_of`, `ref_id`, `task_id`, `approval_id`, `meta`,
-        `guards`.
+        `about` are the other fields of the request: `effective_at`, `ref_id`, `task_id`, `meta`, `guards`.
         """
         body = {**journal(kind, entries, **about), "dry_run": dry_run}
         return decode.posted(self._transport.post("/v1/journals", body, key=new_key(idempotency_key)))

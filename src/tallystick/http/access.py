@@ -29,6 +29,7 @@ from tallystick.http.guards import (
     of_timeline,
     of_transfer,
     own_name,
+    own_tasks,
     own_work,
 )
 from tallystick.kit import Forbidden
@@ -71,6 +72,9 @@ _A, _O, _P, _U, _M = ({role} for role in identity.ROLES)
 _READ = _O | _P | _U
 _WORK = _A | _O
 _TASK = of_tasks(in_path("task_id"))
+_FROM = own_tasks(in_body("task_id"), in_body("holds[].task_id"), in_body("payload.journals[].task_id"))
+"""The task that a posting says it comes from."""
+
 _ACCOUNT = of_accounts(in_path("account_id"))
 
 
@@ -119,17 +123,17 @@ def _proposing() -> Iterator[Line]:
     yield "POST /v1/journals/batch", _O, (
         of_accounts(in_body("journals[].entries[].account"), in_body("journals[].guards[].account")),
     )  # fmt: skip
-    yield "POST /v1/journals/{journal_id}/reversals", _WORK, (of_journal(in_path("journal_id"), whole=True),)
-    yield "POST /v1/holds", _WORK, (of_accounts(in_body("account")),)
-    yield "POST /v1/holds/batch", _WORK, (of_accounts(in_body("holds[].account")),)
-    yield "POST /v1/holds/{hold_id}/captures", _WORK, (of_hold(in_path("hold_id")),)
+    yield "POST /v1/journals/{journal_id}/reversals", _WORK, (of_journal(in_path("journal_id"), whole=True), _FROM)
+    yield "POST /v1/holds", _WORK, (of_accounts(in_body("account")), _FROM)
+    yield "POST /v1/holds/batch", _WORK, (of_accounts(in_body("holds[].account")), _FROM)
+    yield "POST /v1/holds/{hold_id}/captures", _WORK, (of_hold(in_path("hold_id")), _FROM)
     yield "POST /v1/holds/{hold_id}/release", _WORK, (of_hold(in_path("hold_id")),)
 
 
 def _gate() -> Iterator[Line]:
     # What an action is about, the gate looks at itself: who proposes has to have it in reach.
     yield "GET /v1/action-types", ANYBODY, ()
-    yield "POST /v1/actions", _WORK | _M, ()
+    yield "POST /v1/actions", _WORK | _M, (_FROM,)
     yield "POST /v1/customers/{customer_id}/credential", _WORK, (of_customers(in_path("customer_id")),)
     for route in ("GET /v1/actions", "GET /v1/actions/{action_id}"):
         yield route, _A | _READ | _M, ()

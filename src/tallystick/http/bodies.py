@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tallystick import ledger
-from tallystick.http.shapes import Instant, Label, Money, Name, SignedAmount, Strict, StringId
+from tallystick.http.shapes import Instant, Money, Name, SignedAmount, Strict, StringId
 from tallystick.kit import Invalid
 
 MAX_BATCH = 8192
@@ -24,19 +24,17 @@ DryRun = Annotated[bool, Field(description="Answer as it would be answered now, 
 
 
 class About(Strict):
-    """What surrounds a posting."""
+    """What surrounds a posting. Who acts, for whom and with whose approval is not said here: the key and the gate know."""
 
     ref_id: StringId | None = Field(default=None, description="The thing of this kind that it is for.")
-    on_behalf_of: Label | None = None
     task_id: StringId | None = None
-    approval_id: StringId | None = None
     meta: dict[str, Any] = Field(
         default_factory=dict, description="Codes and references for machines, up to 16 KiB; no personal data."
     )
 
     def told(self) -> dict[str, Any]:
         """As the ledger calls them."""
-        return {name: getattr(self, name) for name in ("ref_id", "on_behalf_of", "task_id", "approval_id", "meta")}
+        return {name: getattr(self, name) for name in ("ref_id", "task_id", "meta")}
 
 
 class EntryBody(Strict):

@@ -252,6 +252,17 @@ def of_tasks(*places: Values) -> Guard:
     return guard
 
 
+def own_tasks(*places: Values) -> Guard:
+    """What an agent does comes from tasks of its own; of others, nothing is asked."""
+    of_them = of_tasks(*places)
+
+    async def guard(asked: Asked) -> None:
+        if asked.principal.kind == "agent":
+            await of_them(asked)
+
+    return guard
+
+
 def own_name(*places: Values) -> Guard:
     """An agent names itself alone."""
 

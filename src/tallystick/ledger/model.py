@@ -103,16 +103,15 @@ class Guard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where something that is asked for comes from: under which key, for which thing (`ref_id`), on whose behalf, from which
-    task and approval; `meta` is what else is to be kept of it. With `key` it is done once: the same call again answers as the
-    first did.
+    """Where something that is asked for comes from, as who asks for it says: under which key, for which thing (`ref_id`), from
+    which task; `meta` is what else is to be kept of it. With `key` it is done once: the same call again answers as the first.
+
+    For whom the actor acts (`on_behalf_of`) and who agreed (`approval_id`) are no part of it: identity and the gate say so.
     """
 
     key: str | None = None
     ref_id: int | None = None
-    on_behalf_of: str | None = None
     task_id: int | None = None
-    approval_id: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -145,6 +144,8 @@ class Journal(DatedOrigin):
     entries: Sequence[tuple[int, int]]
     actor: str
     _: KW_ONLY
+    on_behalf_of: str | None = None
+    approval_id: int | None = None
     reverses: int | None = None
     hold_id: int | None = None
     final: bool = False
@@ -159,6 +160,9 @@ class Reversal(DatedOrigin):
     actor: str
     amount: int | None = None
     entries: Sequence[tuple[int, int]] | None = None
+    _: KW_ONLY
+    on_behalf_of: str | None = None
+    approval_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,8 @@ class NewHold(Origin):
     actor: str
     kind: str = "hold"
     _: KW_ONLY
+    on_behalf_of: str | None = None
+    approval_id: int | None = None
     expires_at: datetime | None = None
     expires_in_s: int | None = None
 

@@ -21,7 +21,6 @@ Number = Decimal | int | str
 Read = TypeVar("Read")
 MAX_META_BYTES = 16_384
 _MAX_KIND = 50
-_MAX_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +77,48 @@ class NamedCapture(DatedOrigin):
     kind: str = "capture"
 
 
-async def read_journals(tx: ReadTx, actor: str, named: Sequence[NamedJournal]) -> list[Journal | TallystickError]:
-    """The journals that are meant, each with `actor`, or why one cannot be.
+async def read_journals(
+    tx: ReadTx, actor: str, named: Sequence[NamedJournal], *, on_behalf_of: str | None = None
+) -> list[Journal | TallystickError]:
+    """The journals that are meant, each with `actor` and whom they act for, or why one cannot be.
 
     The reasons: `unknown_account`, `amount_…`, `meta_too_large`, `kind_missing`, `reserved_kind` (a room keeps that kind).
     """
     names = (name for one in named for name in [*(name for name, _ in one.entries), *(guard.account for guard in one.guards)])
     known = await service.references(tx, names)
-    return [_or_error(partial(_journal, one, actor, known)) for one in named]
+    return [_or_error(partial(_journal, one, actor, on_behalf_of, known)) for one in named]
 
 
-async def read_holds(tx: ReadTx, actor: str, named: Sequence[NamedHold]) -> list[NewHold | TallystickError]:
-    """The holds that are meant, each with `actor`, or why one cannot be; as `read_journals`, and `currency_mismatch`."""
+async def read_holds(
+    tx: ReadTx, actor: str, named: Sequence[NamedHold], *, on_behalf_of: str | None = None
+) -> list[NewHold | TallystickError]:
+    """The holds that are meant, each with `actor` and whom they act for, or why one cannot be.
+
+    The reasons: as `read_journals`, and `currency_mismatch`.
+    """
     known = await service.references(tx, (one.account for one in named))
-    return [_or_error(partial(_hold, one, actor, known)) for one in named]
+    return [_or_error(partial(_hold, one, actor, on_behalf_of, known)) for one in named]
 
 
-async def read_reversal(tx: ReadTx, actor: str, named: NamedReversal) -> Reversal:
+async def read_reversal(tx: ReadTx, actor: str, named: NamedReversal, *, on_behalf_of: str | None = None) -> Reversal:
     """The reversal that is meant. An amount is in the asset of the two accounts between which the journal moved money, net.
 
     Refuses as `read_journals` does, and with `unknown_journal`, `amount_or_entries`, `currency_mismatch`, `ambiguous_part`, and
     `not_reversible` where the journal moved nothing.
     """
-    _check("reversal", named.on_behalf_of, named.meta)
+    _check("reversal", named.meta)
     if named.amount is not None and named.entries is not None:
         raise Invalid("amount_or_entries", "a part of a journal is an amount or entries, not both")
     await history.journal(tx, named.journal_id)
     amount = None if named.entries is not None else await _part(tx, named)
     known = await service.references(tx, (name for name, _ in named.entries or ()))
     entries = None if named.entries is None else _entries(named.entries, known)
-    return Reversal(named.journal_id, actor, amount, entries, **origin_of(named))
+    return Reversal(named.journal_id, actor, amount, entries, on_behalf_of=on_behalf_of, **origin_of(named))
 
 
-async def read_capture(tx: ReadTx, actor: str, named: NamedCapture) -> Journal:
+async def read_capture(tx: ReadTx, actor: str, named: NamedCapture, *, on_behalf_of: str | None = None) -> Journal:
     """The journal that captures what is meant. As `read_holds`, and refuses `unknown_hold`, `same_account`, `reserved_kind`."""
-    _check(named.kind, named.on_behalf_of, named.meta)
+    _check(named.kind, named.meta)
     kinds.check_free(named.kind)
     hold = await holds.hold(tx, named.hold_id)
     kinds.check_free(hold.kind)
@@ -123,7 +129,7 @@ async def read_capture(tx: ReadTx, actor: str, named: NamedCapture) -> Journal:
     _check_currency(hold.asset, credit.name, credit.asset)
     amount = parse_minor(named.amount, credit.unit)
     journal = holds.capture(hold, credit=credit.id, amount=amount, actor=actor, final=named.final, kind=named.kind)
-    return replace(journal, **origin_of(named))
+    return replace(journal, on_behalf_of=on_behalf_of, **origin_of(named))
 
 
 async def _part(tx: ReadTx, named: NamedReversal) -> int | None:
@@ -147,13 +153,14 @@ def _or_error(read: Callable[[], Read]) -> Read | TallystickError:
         return refusal
 
 
-def _journal(named: NamedJournal, actor: str, known: Mapping[str, AccountRef]) -> Journal:
-    _check(named.kind, named.on_behalf_of, named.meta)
+def _journal(named: NamedJournal, actor: str, on_behalf_of: str | None, known: Mapping[str, AccountRef]) -> Journal:
+    _check(named.kind, named.meta)
     kinds.check_free(named.kind)
     return Journal(
         kind=named.kind,
         entries=_entries(named.entries, known),
         actor=actor,
+        on_behalf_of=on_behalf_of,
         **origin_of(named),
         guards=[_guard(guard, known) for guard in named.guards],
     )
@@ -165,8 +172,8 @@ def _guard(named: NamedGuard, known: Mapping[str, AccountRef]) -> Guard:
     return Guard(account.id, available, named.seq)
 
 
-def _hold(named: NamedHold, actor: str, known: Mapping[str, AccountRef]) -> NewHold:
-    _check(named.kind, named.on_behalf_of, named.meta)
+def _hold(named: NamedHold, actor: str, on_behalf_of: str | None, known: Mapping[str, AccountRef]) -> NewHold:
+    _check(named.kind, named.meta)
     kinds.check_free(named.kind)
     account = _known(named.account, known)
     _check_currency(named.currency, account.name, account.asset)
@@ -177,6 +184,7 @@ def _hold(named: NamedHold, actor: str, known: Mapping[str, AccountRef]) -> NewH
         kind=named.kind,
         expires_at=named.expires_at,
         expires_in_s=named.expires_in_s,
+        on_behalf_of=on_behalf_of,
         **origin_of(named),
     )
 
@@ -186,12 +194,10 @@ def _check_currency(currency: str | None, account: str, asset: str) -> None:
         raise Invalid("currency_mismatch", f"the amount is in {currency} and {account} holds {asset}")
 
 
-def _check(kind: str, on_behalf_of: str | None, meta: Mapping[str, Any]) -> None:
+def _check(kind: str, meta: Mapping[str, Any]) -> None:
     if not kind:
         raise Invalid("kind_missing", "say of what kind it is")
     check_text(kind, "the kind", _MAX_KIND)
-    if on_behalf_of is not None:
-        check_text(on_behalf_of, "the name of whom it is for", _MAX_NAME)
     if meta and len(dumps(meta)) > MAX_META_BYTES:
         raise Invalid("meta_too_large", f"meta may have {MAX_META_BYTES} bytes")
 

@@ -109,6 +109,8 @@ def _reversing(reversal: Reversal, originals: Sequence[Original]) -> Journal:
         kind="reversal",
         entries=reversal.entries if reversal.entries is not None else _taking_back(reversal.amount, originals),
         actor=reversal.actor,
+        on_behalf_of=reversal.on_behalf_of,
+        approval_id=reversal.approval_id,
         reverses=reversal.journal_id,
         **origin_of(reversal),
     )

@@ -143,10 +143,10 @@ class HoldWithChanges(HoldAnswer):
 @router.post("/v1/holds", status_code=201, response_model=PlacedAnswer)
 async def place_hold(body: OneHoldBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """Set money aside. A refusal of the books is an answer, remembered under the key."""
-    named = body.named(idempotency_key)
+    named, by = body.named(idempotency_key), call.principal
 
     async def place(tx: Tx) -> ledger.Placed:
-        holds = all_read(await ledger.read_holds(tx, call.principal.name, [named]))
+        holds = all_read(await ledger.read_holds(tx, by.name, [named], on_behalf_of=by.on_behalf_of))
         (placed,) = await ledger.place_on_record(tx, holds, dry_run=body.dry_run)
         return placed
 
@@ -157,10 +157,10 @@ async def place_hold(body: OneHoldBody, call: CurrentCall, idempotency_key: Requ
 @bulk.post("/v1/holds/batch", status_code=201, response_model=PlacedBatch)
 async def place_holds(body: HoldsBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """Set money aside up to 8,192 times in one transaction."""
-    named = [hold.named(None) for hold in body.holds]
+    named, by = [hold.named(None) for hold in body.holds], call.principal
 
     async def place(tx: Tx) -> list[ledger.Placed]:
-        holds = all_read(await ledger.read_holds(tx, call.principal.name, named))
+        holds = all_read(await ledger.read_holds(tx, by.name, named, on_behalf_of=by.on_behalf_of))
 
         async def carry_out(keyed: Sequence[ledger.NewHold]) -> list[ledger.Placed]:
             return await ledger.place_on_record(tx, keyed, mode=body.mode, dry_run=body.dry_run)
@@ -186,9 +186,10 @@ async def capture_hold(hold_id: PathId, body: CaptureBody, call: CurrentCall, id
         effective_at=body.effective_at,
         **body.told(),
     )
+    by = call.principal
 
     async def capture(tx: Tx) -> ledger.Posted:
-        journal = await ledger.read_capture(tx, call.principal.name, named)
+        journal = await ledger.read_capture(tx, by.name, named, on_behalf_of=by.on_behalf_of)
         return await ledger.capture_on_record(tx, journal, dry_run=body.dry_run)
 
     payload = actions.CaptureHold(
@@ -199,7 +200,6 @@ async def capture_hold(hold_id: PathId, body: CaptureBody, call: CurrentCall, id
         named.final,
         named.kind,
         named.effective_at,
-        named.on_behalf_of,
         dict(named.meta) or None,
     )
     return Json(answer_of(await perform(call, payload, capture, key=idempotency_key, dry_run=body.dry_run), body.dry_run), 201)

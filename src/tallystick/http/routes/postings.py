@@ -53,12 +53,12 @@ class PostedBatch(BaseModel):
 @router.post("/v1/journals", status_code=201, response_model=PostedAnswer)
 async def post_journal(body: OneJournalBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """Post a journal. A refusal of the books is an answer, remembered under the key."""
-    named = body.named(idempotency_key)
+    named, by = body.named(idempotency_key), call.principal
     if not body.dry_run:
         return Json(answer_of(settled(await call.services.journals.submit(call.principal, idempotency_key, named)), False), 201)
 
     async def rehearse(tx: Tx) -> ledger.Posted:
-        journals = all_read(await ledger.read_journals(tx, call.principal.name, [named]))
+        journals = all_read(await ledger.read_journals(tx, by.name, [named], on_behalf_of=by.on_behalf_of))
         (posted,) = await ledger.post_on_record(tx, journals, dry_run=True)
         return posted
 
@@ -69,10 +69,11 @@ async def post_journal(body: OneJournalBody, call: CurrentCall, idempotency_key:
 @bulk.post("/v1/journals/batch", status_code=201, response_model=PostedBatch)
 async def post_journals(body: JournalsBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """Post up to 8,192 journals in one transaction. One that cannot be read refuses the call; each has its own answer."""
+    by = call.principal
 
     async def post(tx: Tx) -> list[ledger.Posted]:
         named = [journal.named(None) for journal in body.journals]
-        journals = all_read(await ledger.read_journals(tx, call.principal.name, named))
+        journals = all_read(await ledger.read_journals(tx, by.name, named, on_behalf_of=by.on_behalf_of))
 
         async def carry_out(keyed: Sequence[ledger.Journal]) -> list[ledger.Posted]:
             return await ledger.post_on_record(tx, keyed, mode=body.mode, dry_run=body.dry_run)
@@ -96,9 +97,10 @@ async def reverse_journal(journal_id: PathId, body: ReversalBody, call: CurrentC
         effective_at=body.effective_at,
         **body.told(),
     )
+    by = call.principal
 
     async def reverse(tx: Tx) -> ledger.Posted:
-        reversal = await ledger.read_reversal(tx, call.principal.name, named)
+        reversal = await ledger.read_reversal(tx, by.name, named, on_behalf_of=by.on_behalf_of)
         return await ledger.reverse_on_record(tx, reversal, dry_run=body.dry_run)
 
     payload = actions.ReverseJournal(
@@ -107,7 +109,6 @@ async def reverse_journal(journal_id: PathId, body: ReversalBody, call: CurrentC
         named.currency,
         None if named.entries is None else tuple(actions.EntryPayload(name, str(amount)) for name, amount in named.entries),
         named.effective_at,
-        named.on_behalf_of,
         dict(named.meta) or None,
     )
     return Json(answer_of(await perform(call, payload, reverse, key=idempotency_key, dry_run=body.dry_run), body.dry_run), 201)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tallystick import identity
-from tallystick.client import ApiError, Client, journal
+from tallystick import identity, policy
+from tallystick.client import ApiError, Client, journal, transfer
 from tallystick.client.exact import dumps, loads
 from tallystick.db import Database
 from tallystick.http import HttpSettings
@@ -112,6 +112,24 @@ async def test_the_same_key_moves_money_once(db: Database, database: TestDatabas
             client.transfer("ALICE", "BOB", "6", "CZK", idempotency_key="rent-1")
         assert refused.value.code == "key_reused"
         assert client.balance("BOB") == 1005
+
+
+async def test_transfers_are_made_in_batches(db: Database, database: TestDatabase) -> None:
+    await fund(db)
+    wanted = [transfer("ALICE", "BOB", "1.50", "CZK", description="rent"), transfer("BOB", "ALICE", Decimal("0.50"), "CZK")]
+    with live(database.app_url) as base, Client(base) as client:
+        each = client.transfers(wanted, idempotency_key="each")
+        assert (each.action_id, each.approval_id, [one.status for one in each.transfers]) == (None, None, ["posted"] * 2)
+        assert client.transfers(wanted, idempotency_key="each") == each
+        whole = client.transfers([*wanted, transfer("ALICE", "BOB", "9000", "CZK")], mode="atomic")
+        assert whole.action_id is not None
+        assert [one.reason for one in whole.transfers] == ["batch_refused", "batch_refused", "insufficient_funds"]
+        async with db.write() as tx:
+            asks = {"id": "asks", "when": {"action": "transfer.batch"}, "hold": True}
+            await policy.apply(tx, {"name": "t", "rules": [asks, {"id": "all", "allow": True}]}, by="test")
+        held = client.transfers(wanted, mode="atomic")
+        assert (held.transfers, held.approval_id is not None) == ((), True)
+        assert client.balance("BOB") == Decimal("1001.00")
 
 
 async def test_journals_are_posted_alone_and_in_batches_and_taken_back(db: Database, database: TestDatabase) -> None:

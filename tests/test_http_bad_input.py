@@ -32,6 +32,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/transfers"): {
         "from_account": "ALICE", "to_account": "BOB", "amount": _MONEY, "settle": "now", "description": "d",
     },
+    ("POST", "/v1/transfers/batch"): {
+        "mode": "atomic", "transfers": [
+            {"from_account": "ALICE", "to_account": "BOB", "amount": _MONEY, "settle": "now", "description": "d"},
+        ],
+    },
     ("POST", "/v1/actions"): {"type": "payee.add", "payload": {"account": "ALICE", "payee": "CZ01"}},
     ("PATCH", "/v1/actions/{action_id}"): {"payload": {"account": "ALICE", "payee": "CZ01"}},
     ("POST", "/v1/customers/{customer_id}/credential"): {"secret": "longer than that"},
@@ -294,6 +299,7 @@ async def test_a_wrong_method_is_told_which_ones_are_right(db: Database, method:
                 ("GET", "/v1/external-payments/incoming"),
                 ("GET", "/v1/journals/batch"),
                 ("GET", "/v1/holds/batch"),
+                ("GET", "/v1/transfers/batch"),
             ):
                 response = await client.request(method, path)
                 assert response.status_code == 405, (method, path)

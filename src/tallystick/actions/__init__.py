@@ -45,6 +45,14 @@ from tallystick.actions.people import (
 from tallystick.actions.postings import EntryPayload, JournalPayload, PostJournals, post_journals
 from tallystick.actions.references import REFERENCES
 from tallystick.actions.registry import ActionType, load_plug_ins, named, names, proposed, register
+from tallystick.actions.transfer_batches import (
+    MAX_TRANSFERS,
+    Batch,
+    BatchItem,
+    TransferBatch,
+    propose_batch,
+    propose_each,
+)
 from tallystick.actions.transfers import TransferPayload, get, of_journals, page, propose, settle
 from tallystick.actions.voting import amend, approval_action, break_glass, expire_due, unknown_action, vote, withdraw
 from tallystick.actions.voting import get as action
@@ -53,6 +61,7 @@ from tallystick.actions.voting import settle as settle_approval
 
 __all__ = [
     "DENIED",
+    "MAX_TRANSFERS",
     "REFERENCES",
     "SETTLEMENT_AGENT",
     "SETTLE_TASK",
@@ -63,6 +72,8 @@ __all__ = [
     "Agreed",
     "ApplyPolicy",
     "Asked",
+    "Batch",
+    "BatchItem",
     "CancelOrder",
     "CaptureHold",
     "ChangeCredential",
@@ -102,6 +113,7 @@ __all__ = [
     "SetUp",
     "Settled",
     "Transfer",
+    "TransferBatch",
     "TransferPayload",
     "action",
     "actions",
@@ -131,6 +143,8 @@ __all__ = [
     "perform",
     "post_journals",
     "propose",
+    "propose_batch",
+    "propose_each",
     "proposed",
     "register",
     "send_payment",

@@ -127,7 +127,11 @@ async def enter_many(
             new.append((place, Asked(kind.name, digests[place], facts)))
         except TallystickError as refusal:
             answers[place] = refusal
-    decided = await decide(tx, by, [asked for _, asked in new], task_id=task_id) if new else []
+    if len(new) == 1:
+        decided = [await decide_one(tx, by, proposals[new[0][0]][0], new[0][1], task_id=task_id)]
+    else:
+        assert all(registry.named(asked.type).parts is None for _, asked in new), "what has parts is proposed by itself"
+        decided = await decide(tx, by, [asked for _, asked in new], task_id=task_id) if new else []
     # A decision is for the transaction that asked for it: no other can post under it.
     await policy.consume(tx, [one.id for one in decided if one.outcome == "allow"])
     for (place, asked), one in zip(new, decided, strict=True):
@@ -146,6 +150,17 @@ async def enter_many(
             await _remember(tx, by, key, asked.digest, kind="action", ref_id=held.action_id)
             answers[place] = held
     return [answers[place] for place in range(len(proposals))]
+
+
+async def decide_one(
+    tx: Tx, by: Principal, payload: Any, asked: Asked, *, task_id: int | None = None, agreed: approvals.Approval | None = None
+) -> Decided:
+    """What the current policy says of one action, and of its parts where it has any; see `decide` and `decide_whole`."""
+    of = registry.of(payload).parts
+    if of is not None:
+        return await decide_whole(tx, by, asked, await of(tx, payload), task_id=task_id, agreed=agreed)
+    (decided,) = await decide(tx, by, [asked], task_id=task_id, agreed=[agreed])
+    return decided
 
 
 async def decide(
@@ -177,6 +192,51 @@ async def decide(
             payload=None if len(told) <= _TOLD else {"decisions": told},
         )  # fmt: skip
     return decided
+
+
+async def decide_whole(
+    tx: Tx,
+    by: Principal,
+    whole: Asked,
+    parts: Sequence[Asked],
+    *,
+    task_id: int | None = None,
+    agreed: approvals.Approval | None = None,
+) -> Decided:
+    """What the current policy says of an action that is made of others, all of which are decided before it.
+
+    It passes where all of them do. What windows count are the parts; where it does not pass, nothing is counted, and of its
+    parts only those decisions are kept that speak against it. Decisions of parts that pass are used up with the whole's.
+    """
+    who = policy.principal_facts(by)
+    about, *of_parts = [{**one.facts, "action": one.type, **who} for one in (whole, *parts)]
+    rules, usage = await policy.gather_current(tx, [about, *of_parts])
+    # The whole is held against what was used before it, and its parts one after the other.
+    usage.fill(about)
+    weighed = weigh(by, usage, parts, of_parts, task_id=task_id, agreed=[agreed] * len(parts))
+    about["parts"] = policy.parts_fact(weighed.verdicts)
+    verdict = policy.evaluate(rules, about)
+    by_people = verdict.outcome == "hold" and agreed is not None and covers(agreed, verdict)
+    outcome = "allow" if by_people else verdict.outcome
+    passes = outcome == "allow"
+    first = policy.NewDecision(
+        by.name, by.on_behalf_of, whole.type, whole.digest, rules.digest, policy.facts_text(about), verdict.text, outcome,
+        task_id, agreed.id if agreed is not None and by_people else None, policy.salts(1)[0],
+    )  # fmt: skip
+    new = [first, *(one for one in weighed.new if passes or one.outcome != "allow")]
+    ids = await policy.keep(tx, new, usage if passes else None)
+    if passes:
+        await policy.consume(tx, ids[1:])
+    await audit.append(
+        tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.decide", subject_kind="decision",
+        subject_id=ids[0], task_id=task_id, decision_id=ids[0],
+        detail={
+            "decisions": [[str(id), one.action, one.outcome] for id, one in zip(ids[:_TOLD], new, strict=False)],
+            "count": len(ids),
+            "decided": digest_of([one.sha256 for one in new]),
+        },
+    )  # fmt: skip
+    return Decided(ids[0], outcome, verdict, first.sha256)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ A room that can do something registers its types here when it is imported; so do
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from tallystick.actions.model import Asked
 from tallystick.db import Tx
 from tallystick.identity import Principal
 from tallystick.kit import Invalid, NotFound, dumps, loads_stored
@@ -31,7 +32,9 @@ class ActionType(Generic[Payload]):
     `account`, `accounts` and `customer` among them are what the proposer has to have in reach. `run` carries it out, in the
     transaction of its decision, and may refuse; `tell` says in JSON what came of it. `roles` are those who may propose it. What
     is `proposable` can be proposed by its name alone; fields that are `hidden` are shown to nobody. Of an action that was held,
-    by its id, `resume` carries it out where that differs from `run`, and `ended` is told of an end without it.
+    by its id, `resume` carries it out where that differs from `run`, and `ended` is told of an end without it. What is made of
+    other actions has `parts`, the actions that policy is asked about as well: the strictest word counts for the whole, and what
+    is counted are the parts.
     """
 
     name: str
@@ -44,6 +47,7 @@ class ActionType(Generic[Payload]):
     hidden: frozenset[str] = frozenset()
     resume: Callable[[Tx, Principal, Payload, int], Awaitable[Any]] | None = None
     ended: Callable[[Tx, int, str], Awaitable[None]] | None = None
+    parts: Callable[[Tx, Payload], Awaitable[Sequence[Asked]]] | None = None
 
     @property
     def can_wait(self) -> bool:

@@ -532,3 +532,7 @@ registry.register(
         ended=_end,
     )
 )
+
+# What batches of transfers are made of, too.
+Checked = _Checked
+check = _check

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tallystick import approvals, audit, identity, policy, work
 from tallystick.actions import held as store
 from tallystick.actions import registry
-from tallystick.actions.gate import DENIED, check_reach, decide, denied, shown_of
+from tallystick.actions.gate import DENIED, check_reach, decide_one, denied, shown_of
 from tallystick.actions.model import Action, Asked, Denied
 from tallystick.db import ReadTx, Tx
 from tallystick.identity import Principal
@@ -84,7 +84,7 @@ async def amend(tx: Tx, action_id: int, by: Principal, payload: Mapping[str, Any
     facts = dict(await kind.facts(tx, read))
     check_reach(maker, facts)
     asked = Asked(kind.name, digest([kind.name, written]), facts)
-    (decided,) = await decide(tx, maker, [asked], task_id=action.task_id)
+    decided = await decide_one(tx, maker, read, asked, task_id=action.task_id)
     if decided.outcome == "deny":
         raise denied(Denied(decided.id, decided.verdict.reasons))
     await approvals.amend(tx, action.approval_id, asked.digest, shown_of(asked, written, decided), by)
@@ -178,7 +178,8 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
         payload = kind.read(action.payload)
         facts = dict(await kind.facts(tx, payload))
         check_reach(by, facts)
-        (decided,) = await decide(tx, by, [Asked(action.type, action.digest, facts)], task_id=action.task_id, agreed=[approval])
+        asked = Asked(action.type, action.digest, facts)
+        decided = await decide_one(tx, by, payload, asked, task_id=action.task_id, agreed=approval)
     except TallystickError as error:
         await _stop(tx, action, error)
         return

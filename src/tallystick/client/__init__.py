@@ -5,8 +5,21 @@ It needs httpx and the sdk, and nothing of the server.
 
 from tallystick.client.backend import HttpBackend
 from tallystick.client.books import journal
-from tallystick.client.client import Client
-from tallystick.client.model import Account, Attempt, Case, Entry, Event, Hold, Placed, Posted, Released, Task, Transfer
+from tallystick.client.client import Client, transfer
+from tallystick.client.model import (
+    Account,
+    Attempt,
+    Case,
+    Entry,
+    Event,
+    Hold,
+    Placed,
+    Posted,
+    Released,
+    Task,
+    Transfer,
+    TransferBatch,
+)
 from tallystick.client.running import run_agent, run_agents
 from tallystick.client.transport import ApiError
 
@@ -25,7 +38,9 @@ __all__ = [
     "Released",
     "Task",
     "Transfer",
+    "TransferBatch",
     "journal",
     "run_agent",
     "run_agents",
+    "transfer",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tallystick.client import decode
 from tallystick.client.books import Books, decimal, new_key, step
-from tallystick.client.model import Account, Attempt, Case, Entry, Event, Task, Transfer
+from tallystick.client.model import Account, Attempt, Case, Entry, Event, Task, Transfer, TransferBatch
 from tallystick.client.transport import Transport
 
 
@@ -127,14 +127,22 @@ class Client(Books):
         `amount` is a decimal in `currency`; a float is refused with `TypeError`, as it is not exact. To ask again after the
         program itself has died, use a key of your own.
         """
-        body = {
-            "from_account": from_account,
-            "to_account": to_account,
-            "amount": {"amount": decimal(amount), "currency": currency},
-            "settle": settle,
-            "description": description,
-        }
+        body = transfer(from_account, to_account, amount, currency, settle=settle, description=description)
         return decode.transfer(self._transport.post("/v1/transfers", body, key=new_key(idempotency_key)))
+
+    def transfers(
+        self,
+        transfers: Sequence[Mapping[str, Any]],
+        *,
+        mode: Literal["independent", "atomic"] = "independent",
+        idempotency_key: str | None = None,
+    ) -> TransferBatch:
+        """Make up to 1,000 transfers in one transaction, in order; each is written by `tallystick.client.transfer`.
+
+        `atomic`, they are one action: one question to policy and to people, and made together or not at all.
+        """
+        body = {"mode": mode, "transfers": list(transfers)}
+        return decode.transfers(self._transport.post("/v1/transfers/batch", body, key=new_key(idempotency_key)))
 
     def get_transfer(self, transfer_id: str) -> Transfer:
         """The transfer with that id, as it stands now."""
@@ -159,3 +167,22 @@ class Client(Books):
             cursor = page["next_cursor"]
             if cursor is None:
                 return
+
+
+def transfer(
+    from_account: str,
+    to_account: str,
+    amount: Decimal | int | str,
+    currency: str,
+    *,
+    settle: Literal["now", "queued"] = "now",
+    description: str | None = None,
+) -> dict[str, Any]:
+    """A transfer for `Client.transfers`."""
+    return {
+        "from_account": from_account,
+        "to_account": to_account,
+        "amount": {"amount": decimal(amount), "currency": currency},
+        "settle": settle,
+        "description": description,
+    }

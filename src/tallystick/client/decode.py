@@ -8,7 +8,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from tallystick.client.model import Account, Attempt, Case, Entry, Event, Hold, Placed, Posted, Released, Task, Transfer
+from tallystick.client.model import (
+    Account,
+    Attempt,
+    Case,
+    Entry,
+    Event,
+    Hold,
+    Placed,
+    Posted,
+    Released,
+    Task,
+    Transfer,
+    TransferBatch,
+)
 
 Value = TypeVar("Value")
 _TIMES = frozenset(
@@ -27,6 +40,11 @@ def entry(answer: Mapping[str, Any]) -> Entry:
 
 def transfer(answer: Mapping[str, Any]) -> Transfer:
     return _value(Transfer, {**answer, **answer["amount"]})
+
+
+def transfers(answer: Mapping[str, Any]) -> TransferBatch:
+    made = tuple(transfer(one) for one in answer.get("results", ()))
+    return TransferBatch(answer["action_id"], answer.get("approval_id"), made)
 
 
 def posted(answer: Mapping[str, Any]) -> Posted:

@@ -60,6 +60,18 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferBatch:
+    """What became of transfers that were asked for in one call, in order. Those of an `atomic` batch are one action.
+
+    Where people are asked about it, they are asked by `approval_id`, and there are no transfers yet.
+    """
+
+    action_id: str | None
+    approval_id: str | None
+    transfers: tuple[Transfer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Posted:
     """What became of a journal: `posted`, or `refused` by the books with the `reason`. Of a rehearsal there is no id."""
 

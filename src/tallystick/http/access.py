@@ -114,6 +114,7 @@ def _reading_the_books() -> Iterator[Line]:
 
 def _proposing() -> Iterator[Line]:
     yield "POST /v1/transfers", _WORK, (of_accounts(in_body("from_account")),)
+    yield "POST /v1/transfers/batch", _WORK, (of_accounts(in_body("transfers[].from_account")),)
     yield "POST /v1/accounts", _WORK, (of_customers(in_body("customer_id")),)
     for tail in ("freeze", "unfreeze", "close"):
         yield f"POST /v1/accounts/{{account_id}}/{tail}", _WORK, (_ACCOUNT,)

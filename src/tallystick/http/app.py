@@ -137,7 +137,7 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
     app.router.routes.extend(transfers.busy.routes)
     for part in _NATIVE:
         app.router.routes.extend(part.router.routes)
-    for room in (postings, holds, tasks, attempts):
+    for room in (transfers, postings, holds, tasks, attempts):
         app.router.routes.extend(room.bulk.routes)
     for guide in _GUIDES:
         app.router.routes.extend(guide.router.routes)

@@ -23,7 +23,9 @@ from tallystick.http.problems import REQUEST_ID, problem
 EXTEND = "tallystick.extend"
 """Where the scope of a request keeps what gives it its time anew: a long answer has that time for each piece."""
 
-LARGER = dict.fromkeys(("/v1/journals/batch", "/v1/holds/batch", "/v1/tasks/batch", "/v1/tasks/settle"), 8 * 1024 * 1024)
+LARGER = dict.fromkeys(
+    ("/v1/journals/batch", "/v1/holds/batch", "/v1/transfers/batch", "/v1/tasks/batch", "/v1/tasks/settle"), 8 * 1024 * 1024
+)
 """Bytes that a body may have at these addresses, where the setting allows less: 8,192 things of 1 KiB."""
 
 _log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """The rules of the bank as data, and what they say of an action."""
 
+from tallystick.policy.asking import Asking, merged
 from tallystick.policy.cases import Case, Tried, read_cases, try_case
 from tallystick.policy.counting import MAX_BATCH, Usage, Wanted, current, gather, gather_current, reserve, wanted_early
 from tallystick.policy.listing import Entry, ListKind, entries_of, find, get_list, import_list, lists
@@ -20,9 +21,10 @@ from tallystick.policy.model import (
 )
 from tallystick.policy.packaged import install, packaged, packaged_text
 from tallystick.policy.parsing import Malformed, canonical, parse
+from tallystick.policy.parts import parts_fact
 from tallystick.policy.recorded import RECORDED_DECISIONS
 from tallystick.policy.replaying import Difference, Replayed, count_since, replay
-from tallystick.policy.rules import EMPTY, Asking, Policy, evaluate, explain, merged
+from tallystick.policy.rules import EMPTY, Policy, evaluate, explain
 from tallystick.policy.service import (
     applied_last,
     apply,
@@ -97,6 +99,7 @@ __all__ = [
     "packaged",
     "packaged_text",
     "parse",
+    "parts_fact",
     "policies",
     "principal_facts",
     "read_cases",

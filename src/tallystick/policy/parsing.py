@@ -7,10 +7,11 @@ from typing import Any
 
 from tallystick.kit import Invalid, digest, dumps, loads_stored
 from tallystick.policy import conditions
+from tallystick.policy.asking import Asking
 from tallystick.policy.kinds import KINDS, Kind
 from tallystick.policy.model import Escalation
 from tallystick.policy.reading import read
-from tallystick.policy.rules import Asking, Policy, Rule
+from tallystick.policy.rules import Policy, Rule
 from tallystick.policy.spots import DAY_S, Spot
 
 MAX_RULES = 5000

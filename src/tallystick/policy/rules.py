@@ -13,9 +13,20 @@ from datetime import datetime
 from typing import Any
 
 from tallystick.kit import digest, dumps
+from tallystick.policy.asking import Asking, merged
 from tallystick.policy.conditions import ABSENT, WRONG_SHAPE, Condition, lacking, of_principal, unmet
 from tallystick.policy.kinds import Kind, beyond_mandate, mandate_counter
-from tallystick.policy.model import Approvers, CounterKey, Document, Escalation, Explained, Facts, Lookup, Reason, Verdict
+from tallystick.policy.model import (
+    Approvers,
+    CounterKey,
+    Document,
+    Explained,
+    Facts,
+    Lookup,
+    Reason,
+    Verdict,
+)
+from tallystick.policy.parts import said_of_parts
 
 _MAX_BUNDLES = 2048
 _ALIKE = ("action", "kind", "risk_tier", "account_kind", "counterparty_kind", "settle")
@@ -29,15 +40,6 @@ _CHANGES = {
     "hold": "the consent of the people who are asked",
     "deny": "another policy; nobody can agree to this",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Whom a rule has asked, for how long, and whom when they do not answer."""
-
-    approve: Approvers
-    expires_s: int
-    escalate: Escalation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +178,22 @@ def evaluate(policy: Policy, facts: Facts) -> Verdict:
             heard.unsure.append(rule)
         else:
             heard.add(said, rule.asking)
-    if facts.get("mandate") is not None:
-        for reason in _mandate(facts):
+    if facts.get("mandate") is not None or facts.get("parts") is not None:
+        for reason, asking in _built_in(policy, facts):
             heard = heard or _Heard([], [], [])
-            heard.add(reason, policy.mandate_asking)
+            heard.add(reason, asking)
     if allows and (heard is None or not heard.reasons):
         return policy.allowed(allows)
     return _concluded(policy, facts, allows, heard or _Heard([], [], []))
+
+
+def _built_in(policy: Policy, facts: Facts) -> Iterator[tuple[Reason, Asking]]:
+    """What no rule has to say: what lies beyond a mandate, and what is said against parts."""
+    if facts.get("mandate") is not None:
+        for reason in _mandate(facts):
+            yield reason, policy.mandate_asking
+    if facts.get("parts") is not None:
+        yield from said_of_parts(facts["parts"], policy.asking)
 
 
 def _said(rule: Rule, facts: Facts) -> Reason | None:
@@ -228,24 +239,6 @@ def _concluded(policy: Policy, facts: Facts, allows: tuple[Rule, ...], heard: _H
     action = facts.get("action")
     shown = action if isinstance(action, str) else None
     return _verdict("deny", [Reason("default", "default", "deny", shown, "what no rule allows", "a rule that allows it")], None)
-
-
-def merged(asked: Iterable[Asking]) -> Asking:
-    """All that is asked for, as one question: of each role the most, until the first time is over."""
-    every = list(asked)
-    escalations = [one.escalate for one in every if one.escalate is not None]
-    escalate = None
-    if escalations:
-        escalate = Escalation(min(one.after_s for one in escalations), _most(one.approve for one in escalations))
-    return Asking(_most(one.approve for one in every), min(one.expires_s for one in every), escalate)
-
-
-def _most(several: Iterable[Approvers]) -> Approvers:
-    found: dict[str, int] = {}
-    for approve in several:
-        for role, people in approve:
-            found[role] = max(people, found.get(role, 0))
-    return tuple(sorted(found.items()))
 
 
 _ORDER = {"deny": 0, "hold": 1, "allow": 2}

@@ -11,9 +11,11 @@ from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from tallystick import actions
+from tallystick.db import Tx
+from tallystick.http.bodies import Mode
 from tallystick.http.direct import DirectRoute
-from tallystick.http.exact import ExactRoute, Json
-from tallystick.http.gate import ReasonAnswer, reasons
+from tallystick.http.exact import BulkRoute, ExactRoute, Json
+from tallystick.http.gate import HeldAnswer, ReasonAnswer, reasons, settled
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.reach import accounts_of
 from tallystick.http.services import CurrentCall
@@ -21,6 +23,7 @@ from tallystick.http.shapes import Money, MoneyAnswer, Name, PathId, RequiredKey
 
 router = APIRouter(route_class=ExactRoute, tags=["transfers"])
 busy = APIRouter(route_class=DirectRoute, tags=["transfers"])
+bulk = APIRouter(route_class=BulkRoute, tags=["transfers"])
 _KIND = "transfers"
 _EXAMPLE: JsonDict = {
     "id": "42",
@@ -74,6 +77,22 @@ class TransferAnswer(BaseModel):
     reasons: list[ReasonAnswer]
 
 
+class TransfersBody(Strict):
+    """Transfers to make, in this order: each by itself, or all of them or none. `atomic`, they are one question to policy and
+    people, and are settled at once.
+    """
+
+    mode: Mode = "independent"
+    transfers: list[TransferBody] = Field(min_length=1, max_length=actions.MAX_TRANSFERS)
+
+
+class TransfersAnswer(BaseModel):
+    """What became of each transfer, in order. Those of an `atomic` batch are one action: all `posted`, or all `failed`."""
+
+    action_id: str | None
+    results: list[TransferAnswer]
+
+
 class TransferPage(BaseModel):
     """Transfers, newest first."""
 
@@ -106,6 +125,38 @@ async def create_transfer(body: TransferBody, call: CurrentCall, idempotency_key
         ),
     )
     return Json(_answer(transfer), 202 if transfer.status in ("queued", "held") else 201)
+
+
+@bulk.post(
+    "/v1/transfers/batch",
+    status_code=201,
+    response_model=TransfersAnswer,
+    response_description="Carried out; each transfer has its own answer.",
+    responses={202: {"model": HeldAnswer, "description": "An `atomic` batch that is kept until people agree to all of it."}},
+)
+async def create_transfers(body: TransfersBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
+    """Make up to 1,000 transfers in one transaction. One that cannot be read refuses the call."""
+    new = [_new(transfer) for transfer in body.transfers]
+
+    async def together(tx: Tx) -> actions.Batch | actions.Held | actions.Denied:
+        return await actions.propose_batch(tx, call.principal, new, key=idempotency_key)
+
+    async def each(tx: Tx) -> list[actions.Transfer]:
+        return await actions.propose_each(tx, call.principal, new, key=idempotency_key)
+
+    if body.mode == "atomic":
+        batch = settled(await call.database.retrying(together))
+        return Json({"action_id": str(batch.action_id), "results": [_answer(one) for one in batch.transfers]}, 201)
+    made = await call.database.retrying(each)
+    if any(transfer.status == "queued" for transfer in made):
+        call.services.bell.ring()
+    return Json({"action_id": None, "results": [_answer(one) for one in made]}, 201)
+
+
+def _new(body: TransferBody) -> actions.NewTransfer:
+    return actions.NewTransfer(
+        body.from_account, body.to_account, body.amount.amount, body.amount.currency, body.settle, body.description
+    )
 
 
 @router.get("/v1/transfers", response_model=TransferPage)

@@ -189,3 +189,22 @@ async def test_an_agent_does_not_say_that_it_acts_from_another_s_task(db: Databa
         ):
             refused = await client.post(path, json=body(tasks[1]))
             assert (refused.status_code, code_of(refused)) == (404, "unknown_task"), path
+
+
+async def test_an_agent_hides_no_account_out_of_its_reach_behind_many_that_are_within(db: Database) -> None:
+    own = [f"A{number:03}" for number in range(200)]
+    await fund(db, *own, "THEIRS")
+    async with db.write() as tx:
+        await identity.add_principal(tx, "anna", kind="person", by="t")
+        await identity.add_principal(tx, "bot", kind="agent", by="t", owner="anna", risk_tier="low")
+        await identity.set_reach(tx, "bot", accounts=own, customers=[], by="t")
+        secret = (await identity.create_key(tx, "bot", by="t")).secret
+    entries = [{"account": "THEIRS", "amount": "-2.00"}, *({"account": name, "amount": "0.01"} for name in own)]
+    async with serving(db, _CLOSED, keyed=True) as client:
+        client.headers["authorization"] = f"Bearer {secret}"
+        for type, payload in (
+            ("journal.post", {"journals": [{"kind": "k", "entries": entries}]}),
+            ("hold.place", {"holds": [{"account": one["account"], "amount": "0.01"} for one in entries]}),
+        ):
+            refused = await client.post("/v1/actions", json={"type": type, "payload": payload})
+            assert (refused.status_code, code_of(refused)) == (404, "unknown_account"), type

@@ -124,7 +124,7 @@ async def money_facts(tx: ReadTx, entries: Iterable[tuple[str, Any]]) -> dict[st
     """What policy sees of entries: the accounts, and what they move in all, where it is one asset."""
     listed = list(entries)
     known = await ledger.references(tx, (name for name, _ in listed))
-    facts: dict[str, Any] = {"accounts": sorted({name for name, _ in listed})[:_SHOWN]}
+    facts: dict[str, Any] = {"accounts": sorted({name for name, _ in listed})}
     units = {known[name].unit for name, _ in listed if name in known}
     if len(units) == 1 and all(name in known for name, _ in listed):
         (unit,) = units

@@ -8,7 +8,7 @@ from pathlib import Path
 from tallystick import audit, tlog
 from tallystick.cli.record import SOURCES
 from tallystick.db import Database
-from tests.test_erasure import NAME, OTHER, Markers, _customer, _erase, _keep_nothing, owner, owning, sealer
+from tests.erasing import NAME, OTHER, Markers, add_customer, erase, keep_nothing, owner, owning, sealer
 
 __all__ = ["owner", "owning", "sealer"]
 
@@ -26,8 +26,8 @@ async def test_an_export_after_an_erasure_holds_nothing_of_the_subject_and_verif
     tmp_path: Path,
 ) -> None:
     marks, others = Markers(), Markers()
-    await _customer(db, NAME, marks)
-    await _customer(db, OTHER, others)
+    await add_customer(db, NAME, marks)
+    await add_customer(db, OTHER, others)
     while await sealer.seal():
         pass
     keys = tlog.KeyFolder(tmp_path / "keys").public()
@@ -44,8 +44,8 @@ async def test_an_export_after_an_erasure_holds_nothing_of_the_subject_and_verif
     assert (found.findings, found.erased) == ([], 0)
     held = [mark for mark in marks.made if mark.encode() in _content(before)]
     assert held
-    _keep_nothing(owner)  # type: ignore[arg-type]
-    await _erase(owning)
+    keep_nothing(owner)  # type: ignore[arg-type]
+    await erase(owning)
     after = await exported("after.zip")
     content = _content(after)
     assert [mark for mark in marks.made if mark.encode() in content] == []

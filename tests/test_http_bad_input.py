@@ -40,6 +40,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/actions"): {"type": "payee.add", "payload": {"account": "ALICE", "payee": "CZ01"}},
     ("PATCH", "/v1/actions/{action_id}"): {"payload": {"account": "ALICE", "payee": "CZ01"}},
     ("POST", "/v1/customers/{customer_id}/credential"): {"secret": "longer than that"},
+    ("POST", "/v1/customers/{customer_id}/erasure"): {"reason": "request-7", "most_rows": 1000},
     ("POST", "/v1/policy-checks"): {"document": {"name": "p", "rules": [{"id": "a", "allow": True}]}},
     ("POST", "/v1/accounts"): {"id": "NEW", "currency": "CZK", "customer_id": "CUST-1", "kind": "customer"},
     ("POST", "/v1/customers"): {"id": "CUST-9", "full_name": "N", "birth_date": "1970-12-13", "sex": "F", "region": "R"},

@@ -70,7 +70,10 @@ async def perform(
 
 
 async def carry_out(tx: Tx, by: Principal, payload: Any) -> int:
-    """Carry out an action that this transaction was let pass for, and keep what came of it; the action's id."""
+    """Carry out an action that this transaction was let pass for, and keep what came of it; the action's id.
+
+    One whose type gives back a refusal has `failed`, for that reason.
+    """
     kind = registry.of(payload)
     written = kind.write(payload)
     assert tx.decision is not None, "what is carried out was let pass"
@@ -79,10 +82,14 @@ async def carry_out(tx: Tx, by: Principal, payload: Any) -> int:
     )
     assert kind.run is not None, "what is proposed by its name can be carried out"
     result = await kind.run(tx, by, payload)
-    await store.end(tx, action_id, "executed", result=kind.tell(result), executed_by=tx.decision)
+    refused = {"reason": result.code} if isinstance(result, TallystickError) else {}
+    if refused:
+        await store.end(tx, action_id, "failed", reason=result.code, executed_by=tx.decision)
+    else:
+        await store.end(tx, action_id, "executed", result=kind.tell(result), executed_by=tx.decision)
     await audit.append(
-        tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.execute", subject_kind="action",
-        subject_id=action_id, detail={"type": kind.name},
+        tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.end" if refused else "actions.execute",
+        subject_kind="action", subject_id=action_id, detail={"type": kind.name, **refused},
     )  # fmt: skip
     return action_id
 
@@ -377,8 +384,8 @@ def check_reach(by: Principal, facts: Mapping[str, Any]) -> None:
                 raise NotFound("unknown_account", f"there is no account {name}")
     if by.customers is None:
         return
-    customer, case = facts.get("customer"), facts.get("case")
-    if customer is not None and int(customer) not in by.customers:
+    customer, case = facts.get("customer", facts.get("subject")), facts.get("case")
+    if customer is not None and not (str(customer).isdigit() and int(customer) in by.customers):
         raise NotFound("unknown_customer", f"there is no customer {customer}")
     if case is not None and customer is None:
         raise NotFound("unknown_case", f"there is no case {case}")

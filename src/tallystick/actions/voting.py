@@ -194,6 +194,9 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
     except TallystickError as error:
         await _stop(tx, action, error, decided.id)
         return
+    if isinstance(result, TallystickError):
+        await _stop(tx, action, result, decided.id)
+        return
     told: Mapping[str, Any] = kind.tell(result)
     await store.end(tx, action.id, "executed", result=told, executed_by=decided.id)
     await audit.append(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tallystick import subjects
+from tallystick import actions, subjects
 from tallystick.cli.operator import As, operator
 from tallystick.cli.options import Data, known_number
 from tallystick.cli.runtime import connected, prepare, run, server, settings_for
 from tallystick.db import OWNER, Database
-from tallystick.kit import Conflict, Invalid
+from tallystick.identity import house
+from tallystick.kit import Conflict, Invalid, TallystickError
 
 holds = typer.Typer(help="Legal holds: whose data must not be erased until the hold is lifted.", no_args_is_help=True)
 retention = typer.Typer(help="Retention: how long data of each kind is kept at least.", no_args_is_help=True)
@@ -35,29 +36,45 @@ def erase(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased, and erase nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000_000, help="Refuse to erase more rows than this.")] = 100_000,
+    without_gate: Annotated[
+        bool,
+        typer.Option(
+            "--without-gate",
+            help="As the owner of the database, where nobody can be asked; the record says that nobody was.",
+        ),
+    ] = False,
     who: As = None,
     data: Data = None,
 ) -> None:
     """Erase what is known of a customer, for good, where no legal hold and no retention period stands against it.
 
-    Connects as TALLYSTICK_OWNER_URL. Backups and exports that were made before are not touched. Prints the number of rows of
-    each table and the event of the record; refusals are on the record too.
+    Policy decides it. Where people are asked, the approval is printed, and their last vote erases. Legal holds and retention periods refuse it, on
+    the record. What is counted before you are asked, and a --dry-run, connects as TALLYSTICK_OWNER_URL. Backups and exports
+    that were made before are not touched. Prints the number of rows of each table and the event of the record.
     """
 
     async def work() -> None:
         actor = operator(who)
-        async with _owning(data) as owner:
-            if dry_run:
-                planned = await subjects.rehearse(owner, actor, customer, reason=reason, limit=limit)
-                typer.echo(json.dumps({"customer": customer, "would_erase": planned.rows}))
-                return
-            if not yes:
-                # What is refused is refused below, where the record is told of it.
-                with suppress(Conflict):
+        if dry_run or not yes:
+            # What is refused is refused below, where the record is told of it.
+            with nullcontext() if dry_run else suppress(Conflict):
+                async with _owning(data) as owner:
                     planned = await subjects.rehearse(owner, actor, customer, reason=reason, limit=limit)
-                    rows = sum(planned.rows.values())
-                    typer.confirm(f"Erase {rows} rows of {customer}, for good?", abort=True, err=True)
-            done = await subjects.erase(owner, actor, customer, reason=reason, limit=limit)
+                if dry_run:
+                    typer.echo(json.dumps({"customer": customer, "would_erase": planned.rows}))
+                    return
+                rows = sum(planned.rows.values())
+                typer.confirm(f"Erase {rows} rows of {customer}, for good?", abort=True, err=True)
+        if without_gate:
+            async with _owning(data) as owner:
+                done = await subjects.erase(owner, actor, customer, reason=reason, limit=limit)
+        else:
+            outcome = await _by_the_gate(data, actor, customer, reason, limit)
+            if isinstance(outcome, actions.Held):
+                asked = {"action": str(outcome.action_id), "approval": str(outcome.approval_id)}
+                typer.echo(json.dumps({"held": True, **asked}))
+                return
+            done = outcome
         typer.echo(json.dumps({"event": str(done.event_id), "erased": done.rows}))
 
     run(work)
@@ -142,6 +159,20 @@ def set_retention(
         typer.echo(json.dumps(_rule(rule)))
 
     run(work)
+
+
+async def _by_the_gate(data: Path | None, actor: str, customer: str, reason: str, limit: int) -> subjects.Erased | actions.Held:
+    """Propose it as an operator. What was refused is raised after its event was committed."""
+    async with connected(data) as database:
+        async with database.read() as tx:
+            payload = subjects.EraseSubject(await subjects.subject_of(tx, customer), reason, limit)
+        outcome = await actions.perform(database, house(actor), payload)
+    if isinstance(outcome, actions.Denied):
+        raise actions.denied(outcome)
+    if isinstance(outcome, TallystickError):
+        raise outcome
+    assert isinstance(outcome, subjects.Erased | actions.Held)
+    return outcome
 
 
 @asynccontextmanager

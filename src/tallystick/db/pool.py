@@ -110,6 +110,10 @@ class Tx(ReadTx):
         """From here to its end, the transaction waits for each lock as long as this."""
         await self._connection.execute(b"set local lock_timeout = %d" % timeout_ms)
 
+    async def wait_for_answers(self, timeout_ms: int) -> None:
+        """From here to its end, each statement of the transaction may take as long as this."""
+        await self._connection.execute(b"set local statement_timeout = %d" % timeout_ms)
+
     @asynccontextmanager
     async def part(self) -> AsyncIterator[None]:
         """What happens within is undone if it raises; the transaction goes on."""

@@ -135,6 +135,7 @@ def _gate() -> Iterator[Line]:
     # What an action is about, the gate looks at itself: who proposes has to have it in reach.
     yield "GET /v1/action-types", ANYBODY, ()
     yield "POST /v1/actions", _WORK | _M, (_FROM,)
+    yield "POST /v1/customers/{customer_id}/erasure", _O, (of_customers(in_path("customer_id")),)
     yield "POST /v1/customers/{customer_id}/credential", _WORK, (of_customers(in_path("customer_id")),)
     for route in ("GET /v1/actions", "GET /v1/actions/{action_id}"):
         yield route, _A | _READ | _M, ()

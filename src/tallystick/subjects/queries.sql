@@ -3,6 +3,27 @@
 select e.code, e.detail, e.event_id
   from audit.erase(%(customer)s::text, %(principal)s::text, %(reason)s::text, %(limit)s::bigint) as e
 
+-- erase_decided --
+-- Erase what is known of a subject, as a decision allows; what became of it.
+select e.code, e.detail, e.event_id
+  from audit.erase_decided(%(decision_id)s::bigint, %(subject)s::text, %(principal)s::text, %(reason)s::text, %(limit)s::bigint) as e
+
+-- pseudonym --
+-- By what a customer is meant where their name must not stand: their number, or a case of theirs.
+select coalesce((select c.id::text from customers.customer c where c.name = %(customer)s::text),
+                (select 'case ' || min(k.id) from cases.case k where k.customer = %(customer)s::text)) as subject
+
+-- holds_against --
+-- How many legal holds stand against erasing a subject; no row where there is no such subject.
+select (select count(*) from audit.legal_hold h where h.customer = s.name and h.lifted_at is null) as holds
+  from (select c.name
+          from customers.customer c
+         where c.id = %(number)s::bigint
+         union all
+        select k.customer
+          from cases.case k
+         where k.id = %(case_id)s::bigint) as s
+
 -- lock_customer --
 -- Have whoever erases this customer wait, or wait for them.
 select true as locked

@@ -17,7 +17,9 @@ _REASON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 
 async def erase(owner: Database, principal: str, customer: str, *, reason: str, limit: int = MAX_ROWS) -> Erased:
-    """Erase what is known of a customer in every room, for good; `owner` has the owner's role, and as much time as it takes.
+    """Erase what is known of a customer in every room, for good, without asking the gate, of which an event of its own tells.
+
+    `owner` has the owner's role, and as much time as it takes.
 
     Refuses with `NotFound` (`unknown_customer`), `Invalid` (`reason_malformed`), and with `Conflict`: `already_erased`;
     `legal_hold`; `retention_period`; `subject_in_use` where business with the customer goes on; `too_many_rows` where more
@@ -27,7 +29,7 @@ async def erase(owner: Database, principal: str, customer: str, *, reason: str, 
     async with owner.write() as tx:
         verdict = await store.erase(tx, principal, customer, reason=reason, limit=limit)
     # The event of a refusal is committed before it is raised.
-    return _erased(verdict, customer)
+    return _or_raised(outcome(verdict, customer))
 
 
 async def rehearse(owner: Database, principal: str, customer: str, *, reason: str, limit: int = MAX_ROWS) -> Erased:
@@ -35,7 +37,7 @@ async def rehearse(owner: Database, principal: str, customer: str, *, reason: st
     _check(customer, reason)
     async with owner.write() as tx, tx.rehearsal():
         verdict = await store.erase(tx, principal, customer, reason=reason, limit=limit)
-    return _erased(verdict, customer)
+    return _or_raised(outcome(verdict, customer))
 
 
 async def place_hold(tx: Tx, principal: str, customer: str, *, reason: str) -> LegalHold:
@@ -47,7 +49,7 @@ async def place_hold(tx: Tx, principal: str, customer: str, *, reason: str) -> L
     await store.lock_customer(tx, customer)
     found = await store.subject(tx, customer)
     if found.id is None and not found.has_cases:
-        raise _unknown(customer)
+        raise unknown_customer(customer)
     hold = await store.place_hold(tx, principal, customer, reason=reason)
     await _tell(tx, principal, "place", found.id, hold)
     return hold
@@ -107,21 +109,33 @@ async def _tell(tx: Tx, principal: str, what: str, customer_id: int | None, hold
 
 def _check(customer: str, reason: str) -> None:
     check_name(customer, "a customer's name")
+    check_reason(reason)
+
+
+def check_reason(reason: str) -> None:
+    """Refuse with `Invalid` (`reason_malformed`) what is no code."""
     if not _REASON.fullmatch(reason):
         raise Invalid("reason_malformed", "a reason is a code of letters, digits and ._/-, without personal data: it is kept")
 
 
-def _erased(verdict: store.Verdict, customer: str) -> Erased:
+def outcome(verdict: store.Verdict, customer: str) -> Erased | TallystickError:
+    """What became of an erasure: what was erased, or the refusal."""
     if verdict.code == "erased":
         assert verdict.event_id is not None
         return Erased(verdict.event_id, {table: count for table, count in verdict.detail.items() if count})
-    raise _refusal(verdict.code, verdict.detail, customer)
+    return _refusal(verdict.code, verdict.detail, customer)
+
+
+def _or_raised(became: Erased | TallystickError) -> Erased:
+    if isinstance(became, TallystickError):
+        raise became
+    return became
 
 
 def _refusal(code: str, about: Mapping[str, Any], customer: str) -> TallystickError:
     match code:
         case "unknown_customer":
-            return _unknown(customer)
+            return unknown_customer(customer)
         case "already_erased":
             return Conflict(code, f"{customer} was erased by event {about['erased_by']}")
         case "legal_hold":
@@ -138,5 +152,6 @@ def _refusal(code: str, about: Mapping[str, Any], customer: str) -> TallystickEr
             raise AssertionError(code)
 
 
-def _unknown(customer: str) -> NotFound:
+def unknown_customer(customer: str) -> NotFound:
+    """The refusal of a name that nobody has."""
     return NotFound("unknown_customer", f"there is no customer {customer}")

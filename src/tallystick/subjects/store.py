@@ -28,6 +28,9 @@ class Subject:
 
 _queries = Queries(__package__)
 _ERASE = _queries.bind("erase", Verdict)
+_ERASE_DECIDED = _queries.bind("erase_decided", Verdict)
+_PSEUDONYM = _queries.bind("pseudonym", str)
+_HOLDS_AGAINST = _queries.bind("holds_against", int)
 _LOCK_CUSTOMER = _queries.bind("lock_customer", bool)
 _SUBJECT = _queries.bind("subject", Subject)
 _PLACE_HOLD = _queries.bind("place_hold", LegalHold)
@@ -40,6 +43,19 @@ _SET_RETENTION = _queries.bind("set_retention", int)
 
 async def erase(tx: Tx, principal: str, customer: str, *, reason: str, limit: int) -> Verdict:
     return await tx.single(_ERASE, {"customer": customer, "principal": principal, "reason": reason, "limit": limit})
+
+
+async def erase_decided(tx: Tx, decision_id: int, subject: str, *, principal: str, reason: str, limit: int) -> Verdict:
+    values = {"decision_id": decision_id, "subject": subject, "principal": principal, "reason": reason, "limit": limit}
+    return await tx.single(_ERASE_DECIDED, values)
+
+
+async def pseudonym(tx: ReadTx, customer: str) -> str | None:
+    return await tx.one(_PSEUDONYM, {"customer": customer})
+
+
+async def holds_against(tx: ReadTx, *, number: int | None, case_id: int | None) -> int | None:
+    return await tx.one(_HOLDS_AGAINST, {"number": number, "case_id": case_id})
 
 
 async def lock_customer(tx: Tx, customer: str) -> None:

@@ -135,7 +135,7 @@ async def list_types(call: CurrentCall) -> Response:
 async def propose(body: ActionBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """Propose an action: it is carried out at once, put to people (202), or denied (403)."""
     payload = actions.proposed(body.type, body.payload)
-    return await _propose(call, payload, [body.type, body.payload], idempotency_key)
+    return await propose_payload(call, payload, [body.type, body.payload], idempotency_key)
 
 
 @router.post(
@@ -149,7 +149,7 @@ async def change_credential(
 ) -> Response:
     """Propose that a customer proves who they are by another secret: an action of type `customer.credential`."""
     payload = actions.ChangeCredential.of(customer_id, body.secret, under=idempotency_key)
-    return await _propose(call, payload, ["customer.credential", customer_id, payload.hash], idempotency_key)
+    return await propose_payload(call, payload, ["customer.credential", customer_id, payload.hash], idempotency_key)
 
 
 @router.get("/v1/actions", response_model=ActionPage)
@@ -210,7 +210,9 @@ async def withdraw_action(action_id: PathId, call: CurrentCall, idempotency_key:
     return Json(_answer(await once(call, idempotency_key, kind="action withdrawal", request=request, create=create, read=read)))
 
 
-async def _propose(call: Call, payload: Any, request: Any, key: str) -> Response:
+async def propose_payload(call: Call, payload: Any, request: Any, key: str) -> Response:
+    """Propose an action; `request` is what tells requests under the key apart."""
+
     async def create(tx: Tx) -> int:
         return await actions.carry_out(tx, call.principal, payload)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
@@ -16,13 +16,14 @@ from tallystick.http.exact import ExactRoute, Json
 from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.services import CurrentCall
-from tallystick.http.shapes import IdempotencyKey, Name, PathName, Strict
+from tallystick.http.shapes import IdempotencyKey, Name, PathName, Strict, StringId
 from tallystick.kit import Conflict, NotFound
 
 router = APIRouter(route_class=ExactRoute, tags=["customers"])
 _KIND = "customers"
 _EXAMPLE: JsonDict = {
     "id": "CUST-1042",
+    "number": "17",
     "full_name": "Jana Nováková",
     "birth_date": "1970-12-13",
     "sex": "F",
@@ -42,11 +43,12 @@ class CustomerBody(Strict):
 
 
 class CustomerAnswer(BaseModel):
-    """A customer as the bank knows them."""
+    """A customer as the bank knows them. By `number` the record and questions about an erasure mean them."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str
+    number: str
     full_name: str | None
     birth_date: datetime.date | None
     sex: str | None
@@ -81,11 +83,18 @@ async def add_customer(body: CustomerBody, call: CurrentCall, idempotency_key: I
 
 
 @router.get("/v1/customers", response_model=CustomerPage)
-async def list_customers(call: CurrentCall, limit: Limit = 50, cursor: Cursor = None) -> Response:
+async def list_customers(
+    call: CurrentCall,
+    number: Annotated[StringId | None, Query(description="Only the one with this number.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
     """Customers, in the order they were added."""
     after = bound_of(cursor, _KIND) or 0
     async with call.database.read() as tx:
         ids = None if call.principal.customers is None else sorted(call.principal.customers)
+        if number is not None:
+            ids = [number] if ids is None or number in ids else []
         rows = await customers.page(tx, after=after, limit=limit + 1, ids=ids)
     return page(rows, limit, _KIND, item=_answer, bound=lambda row: row.id)
 
@@ -108,6 +117,7 @@ async def _refuse_known(tx: ReadTx, name: str) -> None:
 def _answer(customer: customers.Customer) -> dict[str, Any]:
     return {
         "id": customer.name,
+        "number": str(customer.id),
         "full_name": customer.full_name,
         "birth_date": customer.birth_date,
         "sex": customer.sex,

@@ -1,4 +1,5 @@
--- Erasure of what is known of one customer. audit.erase is for the owner alone; the application may not call it.
+-- Erasure of what is known of one customer. audit.erase is for the owner alone; the application may not call it. What it may call is
+-- audit.erase_decided, which demands the gate's decision.
 
 -- audit.names_subject: whether a JSON value names a customer: one of p_terms stands in it as a whole text, or as the name of a member,
 -- or their number under customer_id, or that of a case of theirs under case_id. What holds none of p_hints is not looked into.
@@ -59,8 +60,11 @@ $$;
 --   too_many_rows      more than p_limit rows would be redacted;
 --   legal_hold, subject_in_use, retention_period
 --                      it may not be done (now): detail says why, event_id is the event of the refusal.
--- Where it is not done, nothing is changed.
-create or replace function audit.erase(p_customer text, p_principal text, p_reason text, p_limit bigint)
+-- Where it is not done, nothing is changed. p_decision is what allows it; without one an event of its own says that nobody was asked.
+drop function if exists audit.erase(text, text, text, bigint);
+create or replace function audit.erase(
+    p_customer text, p_principal text, p_reason text, p_limit bigint, p_decision bigint default null
+)
     returns table (code text, detail jsonb, event_id bigint)
 language plpgsql
 security definer
@@ -332,14 +336,18 @@ begin
      limit 1;
     if v_code is not null then
         v_event := audit.append(p_principal, 'subjects.erase_refused', 'customer', v_subject,
-                                (v_detail || jsonb_build_object('code', v_code, 'reason', p_reason))::text);
+                                (v_detail || jsonb_build_object('code', v_code, 'reason', p_reason))::text, p_decision => p_decision);
         return query select v_code, v_detail, v_event;
         return;
     end if;
 
     perform set_config('tallystick.erasing', pg_current_xact_id()::text, true);
     v_event := audit.append(p_principal, 'subjects.erase', 'customer', v_subject,
-                            jsonb_build_object('reason', p_reason, 'rows', v_counts)::text);
+                            jsonb_build_object('reason', p_reason, 'rows', v_counts)::text, p_decision => p_decision);
+    if p_decision is null then
+        perform audit.append(p_principal, 'subjects.erase_ungated', 'customer', v_subject,
+                             jsonb_build_object('reason', p_reason, 'erasure', v_event::text)::text);
+    end if;
     v_name := 'erased-' || v_event;
 
     -- What the record holds digests of.
@@ -477,5 +485,35 @@ begin
         execute 'analyze ' || v_table;
     end loop;
     return query select 'erased', v_counts, v_event;
+end
+$$;
+
+-- audit.erase_decided: the same by the gate. The decision allows to erase exactly this subject, for this reason and of so many rows, and
+-- is used in this transaction alone (policy.consume). The subject is the number of the customer, or "case" and the number of a case of one
+-- who is known by cases alone: what is kept of the decision then names nobody whom the erasure makes unknown.
+create or replace function audit.erase_decided(p_decision bigint, p_subject text, p_principal text, p_reason text, p_limit bigint)
+    returns table (code text, detail jsonb, event_id bigint)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_customer text;
+begin
+    if not exists (select from policy.decision d
+                    where d.id = p_decision and d.action = 'subject.erase' and d.outcome = 'allow' and d.principal = p_principal
+                      and d.facts::jsonb @> jsonb_build_object('subject', p_subject, 'reason', p_reason, 'most_rows', p_limit)) then
+        raise exception 'an erasure needs a decision that allows it' using errcode = 'TS008';
+    end if;
+    perform policy.consume(array[p_decision]);
+    v_customer := case when p_subject ~ '^[0-9]{1,18}$'
+                       then (select c.name from customers.customer c where c.id = p_subject::bigint)
+                       when p_subject ~ '^case [0-9]{1,18}$'
+                       then (select c.customer from cases.case c where c.id = substr(p_subject, 6)::bigint) end;
+    if v_customer is null then
+        return query select 'unknown_customer', '{}'::jsonb, null::bigint;
+        return;
+    end if;
+    return query select e.code, e.detail, e.event_id from audit.erase(v_customer, p_principal, p_reason, p_limit, p_decision) as e;
 end
 $$;

@@ -240,14 +240,14 @@ async def test_others_objects_are_answered_like_those_that_do_not_exist(db: Data
             assert mine.status_code != 401
             assert "THEIRS" not in mine.text, (method, route.path)
             if mine.status_code == 403:
-                refusals = ("role_missing", "reach_missing", "people_only", "agents_never_vote")
+                refusals = ("role_missing", "reach_missing", "people_only", "agents_never_vote", "not_the_maker")
                 assert code_of(mine) in refusals, (method, route.path, mine.text)
             elif mine.status_code == 404:
                 # What comes in goes to an account within reach, and what is taken back was between such accounts alone.
                 known = ("/v1/external-payments/incoming", "/v1/journals/{journal_id}/reversals")
-                # A question is seen by who asked, and by those who see everything.
+                # An action is seen by who proposed it and by those who see all, a question by those in whose reach it is.
                 others = code_of(mine) == "unknown_review" or (
-                    who == "clerk" and route.path.startswith(("/v1/actions", "/v1/approvals", "/v1/decisions"))
+                    who == "clerk" and route.path.startswith(("/v1/actions", "/v1/decisions"))
                 )
                 assert code_of(mine) == "unknown_calendar" or route.path in known or others, (route.path, mine.text)
             else:
@@ -272,8 +272,8 @@ async def test_lists_leave_out_what_lies_outside_and_pages_stay_right(db: Databa
                 assert "THEIRS" not in some.text, route.path
                 assert '"other"' not in some.text, route.path
                 if some.status_code == 200 and "THEIRS" in everything.text:
-                    if route.path in ("/v1/events", "/v1/actions", "/v1/approvals", "/v1/decisions") and who == "clerk":
-                        # What agents tell each other and ask is for those who see all, or who told it.
+                    if route.path in ("/v1/events", "/v1/actions", "/v1/decisions") and who == "clerk":
+                        # What agents tell each other and propose is for those who see all, or who told it.
                         assert some.json()["items"] == []
                         continue
                     assert "MINE" in some.text, (route.path, who)

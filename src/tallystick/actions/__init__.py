@@ -54,7 +54,17 @@ from tallystick.actions.transfer_batches import (
     propose_each,
 )
 from tallystick.actions.transfers import TransferPayload, get, of_journals, page, propose, settle
-from tallystick.actions.voting import amend, approval_action, break_glass, expire_due, unknown_action, vote, withdraw
+from tallystick.actions.voting import (
+    amend,
+    approval_action,
+    break_glass,
+    check_seen,
+    expire_due,
+    reach_of,
+    unknown_action,
+    vote,
+    withdraw,
+)
 from tallystick.actions.voting import get as action
 from tallystick.actions.voting import page as actions
 from tallystick.actions.voting import settle as settle_approval
@@ -122,6 +132,7 @@ __all__ = [
     "ask_for_task",
     "break_glass",
     "carry_out",
+    "check_seen",
     "covers",
     "decide",
     "denied",
@@ -146,6 +157,7 @@ __all__ = [
     "propose_batch",
     "propose_each",
     "proposed",
+    "reach_of",
     "register",
     "send_payment",
     "settle",

@@ -12,16 +12,17 @@ from hashlib import sha256
 from itertools import repeat
 from typing import Any, Final, TypeVar
 
-from tallystick import approvals, audit, policy
+from tallystick import approvals, audit, ledger, policy
 from tallystick.actions import held as store
 from tallystick.actions import registry
 from tallystick.actions.model import Action, Asked, Decided, Denied, Held, reasons_of
-from tallystick.db import Database, Tx, key_reused
+from tallystick.db import Database, ReadTx, Tx, key_reused
 from tallystick.identity import Principal
 from tallystick.kit import Forbidden, NotFound, TallystickError, digest
 
 Result = TypeVar("Result")
 _HOUR_S = 3600
+_NOBODY = 0
 _TOLD = 200
 DENIED: Final = "denied"
 
@@ -331,6 +332,7 @@ async def hold(
         approve=verdict.approve,
         expires_s=verdict.expires_s or 24 * _HOUR_S,
         escalate=_escalation(verdict),
+        touches=await touched(tx, asked.facts),
     )
     approval = await approvals.ask(tx, question, by)
     await store.set_approval(tx, action_id, approval.id)
@@ -379,16 +381,32 @@ def covers(approval: approvals.Approval, verdict: policy.Verdict) -> bool:
 def check_reach(by: Principal, facts: Mapping[str, Any]) -> None:
     """Refuse with `NotFound` what is out of the proposer's reach, as if it were not there."""
     if by.accounts is not None:
-        for name in facts.get("accounts") or ([facts["account"]] if facts.get("account") is not None else []):
+        for name in _accounts(facts):
             if name not in by.accounts:
                 raise NotFound("unknown_account", f"there is no account {name}")
     if by.customers is None:
         return
-    customer, case = facts.get("customer", facts.get("subject")), facts.get("case")
+    customer, case = _customer(facts), facts.get("case")
     if customer is not None and not (str(customer).isdigit() and int(customer) in by.customers):
         raise NotFound("unknown_customer", f"there is no customer {customer}")
     if case is not None and customer is None:
         raise NotFound("unknown_case", f"there is no case {case}")
+
+
+async def touched(tx: ReadTx, facts: Mapping[str, Any]) -> approvals.Touched:
+    """What an action touches, as `check_reach` looks at it."""
+    accounts = await ledger.references(tx, _accounts(facts))
+    customer, case = _customer(facts), facts.get("case")
+    numbers = () if customer is None and case is None else (int(customer) if str(customer).isdigit() else _NOBODY,)
+    return approvals.Touched(tuple(sorted(found.id for found in accounts.values())), numbers)
+
+
+def _accounts(facts: Mapping[str, Any]) -> Sequence[str]:
+    return facts.get("accounts") or ([facts["account"]] if facts.get("account") is not None else [])
+
+
+def _customer(facts: Mapping[str, Any]) -> Any:
+    return facts.get("customer", facts.get("subject"))
 
 
 def denied(refusal: Denied) -> Forbidden:

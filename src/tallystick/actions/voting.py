@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from tallystick import approvals, audit, identity, policy, work
+from tallystick import approvals, audit, identity, ledger, policy, work
 from tallystick.actions import held as store
 from tallystick.actions import registry
-from tallystick.actions.gate import DENIED, check_reach, decide_one, denied, shown_of
+from tallystick.actions.gate import DENIED, check_reach, decide_one, denied, shown_of, touched
 from tallystick.actions.model import Action, Asked, Denied
 from tallystick.db import ReadTx, Tx
 from tallystick.identity import Principal
@@ -34,16 +34,41 @@ async def vote(
     """Vote on a held action, as `approvals.vote`; the last vote that was needed carries it out.
 
     Whatever then stops it (policy has changed, the money is gone) is written down as the action's end. A refusal of the vote is
-    given back, as it is on the record.
+    given back, as it is on the record. For a person, what is out of their reach is not there: `NotFound` (`unknown_approval`).
     """
+    await _check_voter(tx, approval_id, by)
     return await _settled(tx, approval_id, await approvals.vote(tx, approval_id, by, said, seen, reason=reason))
 
 
 async def break_glass(
     tx: Tx, approval_id: int, by: Principal, *, seen: bytes, reason: str
 ) -> approvals.Approval | TallystickError:
-    """Break the glass on a held action, as `approvals.break_glass`; the second person's word carries it out."""
+    """Break the glass on a held action, as `approvals.break_glass`; the second person's word carries it out. See `vote`."""
+    await _check_voter(tx, approval_id, by)
     return await _settled(tx, approval_id, await approvals.break_glass(tx, approval_id, by, seen, reason=reason))
+
+
+async def reach_of(tx: ReadTx, by: Principal) -> approvals.Reach:
+    """The accounts and customers of whose questions a principal may know."""
+    accounts = None
+    if by.accounts is not None:
+        accounts = frozenset(found.id for found in (await ledger.references(tx, by.accounts)).values())
+    return approvals.Reach(accounts, by.customers)
+
+
+async def check_seen(tx: ReadTx, approval_id: int, by: Principal) -> None:
+    """Refuse with `NotFound` (`unknown_approval`) a question out of reach, to who neither made it nor stands behind it."""
+    if identity.sees_all(by):
+        return
+    found = await approvals.get(tx, approval_id)
+    if by.name != found.maker and by.name not in found.excluded and not (await reach_of(tx, by)).holds(found):
+        raise approvals.refused("unknown_approval")
+
+
+async def _check_voter(tx: ReadTx, approval_id: int, by: Principal) -> None:
+    # An agent is told that agents do not vote, of whatever it asks.
+    if by.kind != "agent":
+        await check_seen(tx, approval_id, by)
 
 
 async def _settled(
@@ -87,7 +112,8 @@ async def amend(tx: Tx, action_id: int, by: Principal, payload: Mapping[str, Any
     decided = await decide_one(tx, maker, read, asked, task_id=action.task_id)
     if decided.outcome == "deny":
         raise denied(Denied(decided.id, decided.verdict.reasons))
-    await approvals.amend(tx, action.approval_id, asked.digest, shown_of(asked, written, decided), by)
+    shown = shown_of(asked, written, decided)
+    await approvals.amend(tx, action.approval_id, asked.digest, shown, by, touches=await touched(tx, facts))
     await store.amend(tx, action.id, payload=written, digest=asked.digest, decision_id=decided.id)
     await audit.append(
         tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.amend", subject_kind="action", subject_id=action.id,

@@ -33,12 +33,44 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True)
+class Touched:
+    """What a question touches, by number; 0 is a customer who has none. Where that is nothing, it is about all business."""
+
+    accounts: tuple[int, ...] = ()
+    customers: tuple[int, ...] = ()
+
+
+NOTHING = Touched()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The accounts and customers, by number, of whose questions somebody may know; `None` is all of them."""
+
+    accounts: frozenset[int] | None = None
+    customers: frozenset[int] | None = None
+
+    def holds(self, approval: Approval) -> bool:
+        """Whether a question is within it: what it touches is, or nothing is kept from it."""
+        if self.accounts is None and self.customers is None:
+            return True
+        return (
+            bool(approval.accounts or approval.customers)
+            and (self.accounts is None or self.accounts.issuperset(approval.accounts))
+            and (self.customers is None or self.customers.issuperset(approval.customers))
+        )
+
+
+EVERYTHING = Reach()
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """May `maker` carry out this `action`? `digest` is the SHA-256 of what is to be carried out, `shown` what people see of it.
 
     `approve` says how many people of which role have to agree, each in one place only. The maker does not vote, nor do those in
-    `excluded`: an agent's owner, the person it acts for, the last editor. It is open for `expires_s` seconds, and what was
-    approved is carried out within them, too.
+    `excluded`: an agent's owner, the person it acts for, the last editor. What it `touches` says in whose reach it is. It is
+    open for `expires_s` seconds, and what was approved is carried out within them, too.
     """
 
     action: str
@@ -50,6 +82,7 @@ class Question:
     expires_s: int
     excluded: frozenset[str] = frozenset()
     escalate: Escalation | None = None
+    touches: Touched = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +110,8 @@ class Approval:
     escalated_at: datetime | None
     broken_at: datetime | None
     changed_at: datetime
+    accounts: list[int]
+    customers: list[int]
 
     @property
     def approve(self) -> tuple[tuple[str, int], ...]:

@@ -3,7 +3,7 @@
 select approval_id, row_id
   from approvals.ask(%(action)s::text, %(action_id)s::bigint, %(digest)s::bytea, %(shown)s::jsonb, %(maker)s::text,
                      %(excluded)s::text[], %(roles)s::text[], %(counts)s::integer[], %(expires_s)s::integer, %(wider)s::text[],
-                     %(escalate_s)s::integer, %(by)s::text)
+                     %(escalate_s)s::integer, %(by)s::text, %(accounts)s::bigint[], %(customers)s::bigint[])
 
 -- vote --
 -- Take down what a person says, and what becomes of the question by it.
@@ -14,7 +14,8 @@ select code, clock, row_id
 -- amend --
 -- Let a question be about something else.
 select code, clock, row_id
-  from approvals.amend(%(id)s::bigint, %(digest)s::bytea, %(shown)s::jsonb, %(by)s::text, %(editors)s::text[])
+  from approvals.amend(%(id)s::bigint, %(digest)s::bytea, %(shown)s::jsonb, %(by)s::text, %(editors)s::text[], %(accounts)s::bigint[],
+                       %(customers)s::bigint[])
 
 -- withdraw --
 -- Take a question back.
@@ -59,7 +60,7 @@ select sha256(t.salt || convert_to(t.text, 'UTF8')) as digest
 -- get --
 -- A question as it stands.
 select id, action, action_id, version, digest, maker, excluded, roles, counts, wider, status, asked_at, expires_at, escalate_at,
-       escalated_at, broken_at, changed_at
+       escalated_at, broken_at, changed_at, accounts, customers
   from approvals.approval
  where id = %(id)s::bigint
 
@@ -67,7 +68,7 @@ select id, action, action_id, version, digest, maker, excluded, roles, counts, w
 -- A page of questions below an id, newest first. A role is asked where it has a place, or where it was escalated to. Those of a person
 -- are those that they made, and those that were made in their name.
 select id, action, action_id, version, digest, maker, excluded, roles, counts, wider, status, asked_at, expires_at, escalate_at,
-       escalated_at, broken_at, changed_at
+       escalated_at, broken_at, changed_at, accounts, customers
   from approvals.approval
  where id < %(before)s::bigint
    and (%(status)s::text is null or status = %(status)s::text)
@@ -77,6 +78,40 @@ select id, action, action_id, version, digest, maker, excluded, roles, counts, w
    and (%(maker)s::text is null or maker = %(maker)s::text)
    and (%(of)s::text is null or maker = %(of)s::text or %(of)s::text = any (excluded))
  order by id desc
+ limit %(limit)s::bigint
+
+-- page_within --
+-- As page, for one who has some accounts and customers in reach (null: all of them): questions that touch some of these and nothing
+-- else, and those that were made by them or in their name. That the arrays overlap follows from the rest, and lets an index find them.
+select a.id, a.action, a.action_id, a.version, a.digest, a.maker, a.excluded, a.roles, a.counts, a.wider, a.status, a.asked_at, a.expires_at,
+       a.escalate_at, a.escalated_at, a.broken_at, a.changed_at, a.accounts, a.customers
+  from ((select w.id
+           from approvals.approval w
+          where w.id < %(before)s::bigint
+            and (%(status)s::text is null or w.status = %(status)s::text)
+            and (%(action)s::text is null or w.action = %(action)s::text)
+            and (%(role)s::text is null
+                 or %(role)s::text = any (w.roles) or (w.escalated_at is not null and %(role)s::text = any (w.wider)))
+            and (%(accounts)s::bigint[] is null or %(customers)s::bigint[] is null
+                 or w.accounts && %(accounts)s::bigint[] or w.customers && %(customers)s::bigint[])
+            and cardinality(w.accounts) + cardinality(w.customers) > 0
+            and (%(accounts)s::bigint[] is null or w.accounts <@ %(accounts)s::bigint[])
+            and (%(customers)s::bigint[] is null or w.customers <@ %(customers)s::bigint[])
+          order by w.id desc
+          limit %(limit)s::bigint)
+        union
+        (select o.id
+           from approvals.approval o
+          where o.id < %(before)s::bigint
+            and (%(status)s::text is null or o.status = %(status)s::text)
+            and (%(action)s::text is null or o.action = %(action)s::text)
+            and (%(role)s::text is null
+                 or %(role)s::text = any (o.roles) or (o.escalated_at is not null and %(role)s::text = any (o.wider)))
+            and (o.maker = %(of)s::text or %(of)s::text = any (o.excluded))
+          order by o.id desc
+          limit %(limit)s::bigint)) as p
+  join approvals.approval a on a.id = p.id
+ order by a.id desc
  limit %(limit)s::bigint
 
 -- shown --
@@ -120,11 +155,18 @@ select r.approval_id, a.action, a.maker,
  where r.approval_id < %(before)s::bigint
    and (%(open)s::boolean is null or %(open)s::boolean = (r.closed_at is null))
    and (%(id)s::bigint is null or r.approval_id = %(id)s::bigint)
+   and (not %(narrow)s::boolean or cardinality(a.accounts) + cardinality(a.customers) > 0)
+   and (%(accounts)s::bigint[] is null or a.accounts <@ %(accounts)s::bigint[])
+   and (%(customers)s::bigint[] is null or a.customers <@ %(customers)s::bigint[])
  order by r.approval_id desc
  limit %(limit)s::bigint
 
 -- open_reviews --
 -- How many reviews are open.
 select count(*) as open
-  from approvals.review
- where closed_at is null
+  from approvals.review r
+  join approvals.approval a on a.id = r.approval_id
+ where r.closed_at is null
+   and (not %(narrow)s::boolean or cardinality(a.accounts) + cardinality(a.customers) > 0)
+   and (%(accounts)s::bigint[] is null or a.accounts <@ %(accounts)s::bigint[])
+   and (%(customers)s::bigint[] is null or a.customers <@ %(customers)s::bigint[])

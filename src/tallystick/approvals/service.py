@@ -12,8 +12,10 @@ from typing import Any, Literal
 from tallystick import audit
 from tallystick.approvals import store, webhooks
 from tallystick.approvals.model import (
+    EVERYTHING,
     MAX_COMMENT,
     MAX_REASON,
+    NOTHING,
     STATUSES,
     VERDICTS,
     Answer,
@@ -22,9 +24,11 @@ from tallystick.approvals.model import (
     MovedOn,
     Question,
     Quorum,
+    Reach,
     Review,
     Said,
     Shown,
+    Touched,
     Verdict,
     Vote,
     check_question,
@@ -118,7 +122,9 @@ async def break_glass(
     return await _vote(tx, approval_id, principal, "break_glass", digest=digest, reason=reason)
 
 
-async def amend(tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any], by: Principal) -> Approval:
+async def amend(
+    tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any], by: Principal, *, touches: Touched = NOTHING
+) -> Approval:
     """Let an open question be about something else. All votes are void, and `by`, with who stands behind them, may not vote.
 
     Its time does not begin again. Refuses with `Invalid` (`digest_malformed`, `shown_too_large`), `NotFound`
@@ -126,7 +132,7 @@ async def amend(tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any
     """
     check_shown(digest, shown)
     editors = sorted(_stands_behind(by))
-    answer = await store.amend(tx, approval_id, digest, shown, by=by.name, editors=editors)
+    answer = await store.amend(tx, approval_id, digest, shown, by=by.name, editors=editors, touches=touches)
     _raise(answer)
     assert answer.row_id is not None
     await _clock(tx, approval_id, answer)
@@ -248,16 +254,22 @@ async def page(
     role: str | None = None,
     maker: str | None = None,
     of: str | None = None,
+    within: tuple[Reach, str] | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[Approval]:
     """A page of questions below the id `before`, newest first; `of` a person are those they made or stand behind.
+
+    `within` the reach of a person are those that it holds, and those of the person.
 
     Refuses with `Invalid` (`unknown_status`).
     """
     if status is not None and status not in STATUSES:
         raise Invalid("unknown_status", f"a question is {', '.join(sorted(STATUSES))}")
     bound = _NEWEST if before is None else before
+    if within is not None:
+        reach, whose = within
+        return await store.page_within(tx, reach, status=status, action=action, role=role, of=whose, before=bound, limit=limit)
     return await store.page(tx, status=status, action=action, role=role, maker=maker, of=of, before=bound, limit=limit)
 
 
@@ -283,20 +295,22 @@ async def quorum(tx: ReadTx, approval: Approval) -> Quorum:
 
 async def review(tx: ReadTx, approval_id: int) -> Review:
     """The review of one question; refuses with `NotFound` (`unknown_review`)."""
-    found = await store.reviews(tx, open=None, id=approval_id, before=_NEWEST, limit=1)
+    found = await store.reviews(tx, EVERYTHING, open=None, id=approval_id, before=_NEWEST, limit=1)
     if not found:
         raise refused("unknown_review")
     return found[0]
 
 
-async def reviews(tx: ReadTx, *, open: bool | None = None, before: int | None = None, limit: int = 50) -> list[Review]:
-    """A page of reviews of questions below the id `before`, newest first."""
-    return await store.reviews(tx, open=open, id=None, before=_NEWEST if before is None else before, limit=limit)
+async def reviews(
+    tx: ReadTx, *, reach: Reach = EVERYTHING, open: bool | None = None, before: int | None = None, limit: int = 50
+) -> list[Review]:
+    """A page of reviews of questions below the id `before` and within a reach, newest first."""
+    return await store.reviews(tx, reach, open=open, id=None, before=_NEWEST if before is None else before, limit=limit)
 
 
-async def open_reviews(tx: ReadTx) -> int:
-    """How many reviews are open."""
-    return await store.open_reviews(tx)
+async def open_reviews(tx: ReadTx, *, reach: Reach = EVERYTHING) -> int:
+    """How many reviews of questions within a reach are open."""
+    return await store.open_reviews(tx, reach)
 
 
 def refused(code: str) -> TallystickError:

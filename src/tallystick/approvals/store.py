@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tallystick.approvals.model import Answer, Approval, Asked, Comment, MovedOn, Question, Review, Said, Shown, Vote
+from tallystick.approvals.model import (
+    Answer,
+    Approval,
+    Asked,
+    Comment,
+    MovedOn,
+    Question,
+    Reach,
+    Review,
+    Said,
+    Shown,
+    Touched,
+    Vote,
+)
 from tallystick.audit import Items
 from tallystick.db import Queries, ReadTx, Tx
 from tallystick.identity import Principal
@@ -27,6 +40,7 @@ _DIGESTS = {
 }
 _GET = _queries.bind("get", Approval)
 _PAGE = _queries.bind("page", Approval)
+_PAGE_WITHIN = _queries.bind("page_within", Approval)
 _SHOWN = _queries.bind("shown", Shown)
 _PLACES = _queries.bind("places", list[str])
 _VOTES = _queries.bind("votes", Vote)
@@ -52,6 +66,8 @@ async def ask(tx: Tx, question: Question, *, excluded: Sequence[str], by: str) -
             "wider": sorted(set(escalation.roles)) if escalation else [],
             "escalate_s": escalation.after_s if escalation else None,
             "by": by,
+            "accounts": list(question.touches.accounts),
+            "customers": list(question.touches.customers),
         },
     )
 
@@ -61,10 +77,11 @@ async def vote(tx: Tx, approval_id: int, principal: Principal, said: Said, *, di
 
 
 async def amend(
-    tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any], *, by: str, editors: Sequence[str]
+    tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any], *, by: str, editors: Sequence[str], touches: Touched
 ) -> Answer:
     parameters = {
         "id": approval_id, "digest": digest, "shown": dumps(dict(shown)).decode(), "by": by, "editors": list(editors),
+        "accounts": list(touches.accounts), "customers": list(touches.customers),
     }  # fmt: skip
     return await tx.single(_AMEND, parameters)
 
@@ -118,6 +135,23 @@ async def page(
     return await tx.all(_PAGE, parameters)
 
 
+async def page_within(
+    tx: ReadTx,
+    reach: Reach,
+    *,
+    status: str | None,
+    action: str | None,
+    role: str | None,
+    of: str,
+    before: int,
+    limit: int,
+) -> list[Approval]:
+    parameters = {
+        "status": status, "action": action, "role": role, "of": of, "before": before, "limit": limit, **_within(reach),
+    }  # fmt: skip
+    return await tx.all(_PAGE_WITHIN, parameters)
+
+
 async def shown(tx: ReadTx, approval_id: int, version: int) -> Shown:
     return await tx.single(_SHOWN, {"id": approval_id, "version": version})
 
@@ -130,12 +164,23 @@ async def comments(tx: ReadTx, approval_id: int) -> list[Comment]:
     return await tx.all(_COMMENTS, {"id": approval_id})
 
 
-async def reviews(tx: ReadTx, *, open: bool | None, id: int | None, before: int, limit: int) -> list[Review]:
-    return await tx.all(_REVIEWS, {"open": open, "id": id, "before": before, "limit": limit})
+async def reviews(tx: ReadTx, reach: Reach, *, open: bool | None, id: int | None, before: int, limit: int) -> list[Review]:
+    return await tx.all(_REVIEWS, {"open": open, "id": id, "before": before, "limit": limit, **_narrow(reach)})
 
 
-async def open_reviews(tx: ReadTx) -> int:
-    return await tx.single(_OPEN_REVIEWS)
+async def open_reviews(tx: ReadTx, reach: Reach) -> int:
+    return await tx.single(_OPEN_REVIEWS, _narrow(reach))
+
+
+def _within(reach: Reach) -> dict[str, Any]:
+    return {
+        "accounts": None if reach.accounts is None else sorted(reach.accounts),
+        "customers": None if reach.customers is None else sorted(reach.customers),
+    }
+
+
+def _narrow(reach: Reach) -> dict[str, Any]:
+    return {"narrow": reach.accounts is not None or reach.customers is not None, **_within(reach)}
 
 
 def _who(principal: Principal) -> dict[str, Any]:

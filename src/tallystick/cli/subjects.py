@@ -48,9 +48,10 @@ def erase(
 ) -> None:
     """Erase what is known of a customer, for good, where no legal hold and no retention period stands against it.
 
-    Policy decides it. Where people are asked, the approval is printed, and their last vote erases. Legal holds and retention periods refuse it, on
-    the record. What is counted before you are asked, and a --dry-run, connects as TALLYSTICK_OWNER_URL. Backups and exports
-    that were made before are not touched. Prints the number of rows of each table and the event of the record.
+    Policy decides it. Where people are asked, the approval is printed, and their last vote erases. Legal holds and retention
+    periods refuse it, on the record. What is counted before you are asked, and a --dry-run, connects as TALLYSTICK_OWNER_URL.
+    Backups and exports that were made before are not touched. Prints the number of rows of each table and the event of the
+    record.
     """
 
     async def work() -> None:

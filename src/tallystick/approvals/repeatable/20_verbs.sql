@@ -31,9 +31,10 @@ end
 $$;
 
 -- approvals.ask: store a question and what is shown of it; the ids of both.
+drop function if exists approvals.ask(text, bigint, bytea, jsonb, text, text[], text[], integer[], integer, text[], integer, text);
 create or replace function approvals.ask(
     p_action text, p_action_id bigint, p_digest bytea, p_shown jsonb, p_maker text, p_excluded text[], p_roles text[], p_counts integer[],
-    p_expires_s integer, p_wider text[], p_escalate_s integer, p_by text
+    p_expires_s integer, p_wider text[], p_escalate_s integer, p_by text, p_accounts bigint[], p_customers bigint[]
 ) returns table (approval_id bigint, row_id bigint)
 language plpgsql
 security definer
@@ -46,9 +47,10 @@ declare
     v_row  bigint;
 begin
     insert into approvals.approval
-           (action, action_id, digest, maker, excluded, roles, counts, wider, asked_at, expires_at, escalate_at, changed_at)
+           (action, action_id, digest, maker, excluded, roles, counts, wider, asked_at, expires_at, escalate_at, changed_at, accounts,
+            customers)
     values (p_action, p_action_id, p_digest, p_maker, p_excluded, p_roles, p_counts, p_wider, v_now,
-            v_now + make_interval(secs => p_expires_s), v_now + make_interval(secs => p_escalate_s), v_now)
+            v_now + make_interval(secs => p_expires_s), v_now + make_interval(secs => p_escalate_s), v_now, p_accounts, p_customers)
     returning id into v_id;
     insert into approvals.shown (approval_id, version, digest, shown, said_by, at)
     values (v_id, 1, p_digest, p_shown, p_by, v_now)
@@ -148,7 +150,10 @@ end
 $$;
 
 -- approvals.amend: what is asked, and what is shown of it, are others from now on; all votes are void, and the editors may not vote.
-create or replace function approvals.amend(p_id bigint, p_digest bytea, p_shown jsonb, p_by text, p_editors text[])
+drop function if exists approvals.amend(bigint, bytea, jsonb, text, text[]);
+create or replace function approvals.amend(
+    p_id bigint, p_digest bytea, p_shown jsonb, p_by text, p_editors text[], p_accounts bigint[], p_customers bigint[]
+)
     returns table (code text, clock text, row_id bigint)
 language plpgsql
 security definer
@@ -176,7 +181,7 @@ begin
     values (p_id, v_row.version + 1, p_digest, p_shown, p_by, v_now)
     returning id into v_shown;
     update approvals.approval a
-       set version = v_row.version + 1, digest = p_digest, changed_at = v_now,
+       set version = v_row.version + 1, digest = p_digest, changed_at = v_now, accounts = p_accounts, customers = p_customers,
            excluded = array(select distinct e.name from unnest(v_row.excluded || p_editors) as e (name) order by 1)
      where a.id = p_id;
     return query select null::text, v_clock, v_shown;

@@ -6,9 +6,9 @@ grant select on approvals.approval, approvals.shown, approvals.vote, approvals.c
 grant select (id, url, events, created_by, created_at, removed_by, removed_at) on approvals.webhook
     to tallystick_app, tallystick_auditor;
 grant execute on function
-    approvals.ask(text, bigint, bytea, jsonb, text, text[], text[], integer[], integer, text[], integer, text),
+    approvals.ask(text, bigint, bytea, jsonb, text, text[], text[], integer[], integer, text[], integer, text, bigint[], bigint[]),
     approvals.vote(bigint, text, text, text[], text, bytea, text),
-    approvals.amend(bigint, bytea, jsonb, text, text[]),
+    approvals.amend(bigint, bytea, jsonb, text, text[], bigint[], bigint[]),
     approvals.withdraw(bigint),
     approvals.consume(bigint, bytea),
     approvals.say(bigint, text, text),

@@ -24,7 +24,7 @@ from tallystick.kit import Forbidden, NotFound, TallystickError
 router = APIRouter(route_class=ExactRoute, tags=["approvals"])
 _KIND = "approvals"
 _REVIEWS = "approval reviews"
-_SEE_ALL = frozenset({"operator", "approver", "auditor", "admin"})
+_WATCHERS = frozenset({"operator", "approver", "auditor", "admin"})
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _EXAMPLE: JsonDict = {
     "id": "12",
@@ -211,11 +211,17 @@ async def list_approvals(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """What people are asked, newest first. Who has no role that votes or watches sees their own alone."""
+    """What people are asked, newest first. Who has no role that votes or watches sees their own alone; who has some accounts
+    and customers in reach sees those questions besides that touch no other.
+    """
     before = bound_of(cursor, _KIND)
-    of = call.principal.name if mine or not _sees_all(call.principal) else None
+    me = call.principal
+    of = me.name if mine or not _watches(me) else None
     async with call.database.read() as tx:
-        rows = await approvals.page(tx, status=status, action=action, role=role, of=of, before=before, limit=limit + 1)
+        within = None if of is not None or sees_all(me) else (await actions.reach_of(tx, me), me.name)
+        rows = await approvals.page(
+            tx, status=status, action=action, role=role, of=of, within=within, before=before, limit=limit + 1
+        )
     return page(rows, limit, _KIND, item=_answer, bound=lambda row: row.id)
 
 
@@ -228,12 +234,13 @@ async def list_reviews(
     cursor: Cursor = None,
 ) -> Response:
     """Reviews of broken glasses, newest first, and how many are open."""
-    if not _sees_all(call.principal):
+    if not _watches(call.principal):
         raise Forbidden("role_missing", "reviews are for those who operate, approve, audit or administer")
     before = bound_of(cursor, _REVIEWS)
     async with call.database.read() as tx:
-        rows = await approvals.reviews(tx, open=open, before=before, limit=limit + 1)
-        count = await approvals.open_reviews(tx)
+        reach = await actions.reach_of(tx, call.principal)
+        rows = await approvals.reviews(tx, reach=reach, open=open, before=before, limit=limit + 1)
+        count = await approvals.open_reviews(tx, reach=reach)
     return page(rows, limit, _REVIEWS, item=_review, bound=lambda row: row.approval_id, more={"open": count})
 
 
@@ -326,15 +333,16 @@ async def _say(
     return Json(answer)
 
 
-def _sees_all(principal: Principal) -> bool:
-    return bool(principal.roles & _SEE_ALL) and sees_all(principal)
+def _watches(principal: Principal) -> bool:
+    return bool(principal.roles & _WATCHERS)
 
 
 async def _seen(tx: ReadTx, approval_id: int, principal: Principal) -> approvals.Approval:
     """The question, where the caller may see it; for others it is not there."""
     approval = await approvals.get(tx, approval_id)
-    if not _sees_all(principal) and principal.name != approval.maker and principal.name not in approval.excluded:
+    if not _watches(principal) and principal.name != approval.maker and principal.name not in approval.excluded:
         raise approvals.refused("unknown_approval")
+    await actions.check_seen(tx, approval_id, principal)
     return approval
 
 

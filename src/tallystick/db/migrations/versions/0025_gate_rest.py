@@ -1,4 +1,4 @@
-"""Batches of transfers as one action."""
+"""Batches of transfers as one action, and what questions to people touch."""
 
 from tallystick.db.migrations import execute
 

@@ -214,7 +214,8 @@ async def decide_whole(
     """What the current policy says of an action that is made of others, all of which are decided before it.
 
     It passes where all of them do. What windows count are the parts; where it does not pass, nothing is counted, and of its
-    parts only those decisions are kept that speak against it. Decisions of parts that pass are used up with the whole's.
+    parts only those decisions are kept that speak against it. Decisions of parts that pass are used up with the whole's; what
+    people have agreed to of a part, they have agreed to of the whole, whose decision says so.
     """
     who = policy.principal_facts(by)
     about, *of_parts = [{**one.facts, "action": one.type, **who} for one in (whole, *parts)]
@@ -231,18 +232,17 @@ async def decide_whole(
         by.name, by.on_behalf_of, whole.type, whole.digest, rules.digest, policy.facts_text(about), verdict.text, outcome,
         task_id, agreed.id if agreed is not None and by_people else None, policy.salts(1)[0],
     )  # fmt: skip
-    new = [first, *(one for one in weighed.new if passes or one.outcome != "allow")]
+    spoke = zip(weighed.new, weighed.verdicts, strict=True)
+    new = [first, *(one for one, said in spoke if (said.outcome == "allow") == passes)]
     ids = await policy.keep(tx, new, usage if passes else None)
     if passes:
         await policy.consume(tx, ids[1:])
+    told = [[str(id), one.action, one.outcome] for id, one in zip(ids, new, strict=True)]
     await audit.append(
         tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.decide", subject_kind="decision",
         subject_id=ids[0], task_id=task_id, decision_id=ids[0],
-        detail={
-            "decisions": [[str(id), one.action, one.outcome] for id, one in zip(ids[:_TOLD], new, strict=False)],
-            "count": len(ids),
-            "decided": digest_of([one.sha256 for one in new]),
-        },
+        detail={"decisions": told[:_TOLD], "count": len(ids), "decided": digest_of([one.sha256 for one in new])},
+        payload=None if len(told) <= _TOLD else {"decisions": told},
     )  # fmt: skip
     return Decided(ids[0], outcome, verdict, first.sha256)
 

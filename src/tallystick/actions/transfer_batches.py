@@ -241,7 +241,7 @@ async def _resume(tx: Tx, by: Principal, payload: TransferBatch, action_id: int)
         tx,
         principal=by.name,
         on_behalf_of=by.on_behalf_of,
-        verb="transfers.propose",
+        verb="transfers.batch",
         subject_kind="action",
         subject_id=action_id,
         detail={

@@ -128,8 +128,11 @@ async def bank(db: Database) -> dict[str, Any]:
             order = await _made(
                 client, "/v1/orders", portfolio=f"P-{half}", instrument=half, side="buy", quantity="1", limit_price="1"
             )  # fmt: skip
+            payee = {"name": half, "account": "DE89", "bank": "B"}
+            terms = {"name": f"S-{half}", "account": half, "nostro": "NOSTRO-1", "payee": payee, "amount": "1.00"}
+            await _made(client, "/v1/actions", type="standing_order.create", payload=terms | {"first_on": "2030-01-01"})
             found[half] |= {
-                "portfolio_id": f"P-{half}", "order_id": order["id"],
+                "standing_order": f"S-{half}", "portfolio_id": f"P-{half}", "order_id": order["id"],
                 "account_id": half, "transfer_id": transfer["id"], "journal_id": transfer["journal_id"], "hold_id": hold["id"],
                 "customer_id": f"C-{half}", "case_id": request["id"], "request_id": request["id"], "event_id": event["id"],
                 "task_id": task["id"], "payment_id": payment["id"], "agent": agent,
@@ -323,3 +326,75 @@ async def test_a_witness_without_a_role_reads_hashes_and_no_leaves(db: Database,
         for who, code in (("none", "role_missing"), ("agent", "role_missing"), ("clerk", "reach_missing")):
             answer = await client.get("/record/tile/entries/000", headers={"authorization": f"Bearer {bank[who]}"})
             assert (answer.status_code, code_of(answer)) == (403, code)
+
+
+def _proposals(objects: dict[str, str]) -> dict[str, list[Any]]:
+    """By type of action, payloads about these objects: good ones, and some that would be refused for another reason."""
+    account, customer, hold = objects["account_id"], objects["customer_id"], objects["hold_id"]
+    odd = [{"amount": "1.00", "currency": "EUR"}, {"amount": "0.001"}]
+    entries = [{"account": account, "amount": "-1.00"}, {"account": "BANK", "amount": "1.00"}]
+    payee = {"name": "N", "account": "DE89", "bank": "B"}
+    send: dict[str, Any] = {"nostro": "NOSTRO-1", "account": account, "amount": "1.00", "counterparty": payee}
+    order = {
+        "name": "NEW",
+        "account": account,
+        "nostro": "NOSTRO-1",
+        "payee": payee,
+        "amount": "1.00",
+        "first_on": "2030-01-01",
+    }
+    place = {"portfolio": objects["portfolio_id"], "instrument": "X", "side": "buy", "quantity": "1"}
+    return {
+        "account.limit": [{"account": account, "limit": "1.00"}, {"account": account, "limit": "0.001"}],
+        "account.open": [{"account": "NEW", "currency": "CZK", "customer": customer}],
+        "account.status": [{"account": account, "status": "frozen"}],
+        "case.process": [{"case": objects["case_id"]}],
+        "case.status": [
+            {"case": objects["event_id"], "status": "approved"},
+            {"case": objects["event_id"], "status": "nothing"},
+        ],
+        "customer.change": [{"customer": customer, "city": "Brno"}, {"customer": customer}],
+        "hold.capture": [{"hold": hold, "to_account": "BANK", "amount": "1.00"}, {"hold": hold, "to_account": "EURO"}],
+        "hold.place": [{"holds": [{"account": account, "amount": "1.00", "kind": "hold"} | one]} for one in ({}, *odd)],
+        "hold.release": [{"hold": hold}],
+        "journal.post": [{"journals": [{"kind": "t", "entries": entries}]}],
+        "journal.reverse": [{"journal": objects["journal_id"]} | one for one in ({}, *odd)],
+        "order.cancel": [{"order": objects["order_id"]}],
+        "order.fill": [{"order": objects["order_id"], "quantity": "1", "price": "1"}],
+        "order.place": [place, place | {"limit_price": "1"}, place | {"quantity": "0"}],
+        "payee.add": [{"account": account, "payee": "DE89"}],
+        "payment.move": [{"payment": objects["payment_id"], "status": status} for status in ("released", "settled", "nothing")],
+        "payment.send": [send, send | {"amount": "0.001"}, send | {"currency": "EUR"}],
+        "portfolio.open": [{"portfolio": "NEW", "account": account, "settlement": "BANK"}],
+        "standing_order.change": [{"name": objects["standing_order"], "amount": "2.00"}, {"name": objects["standing_order"]}],
+        "standing_order.create": [order, order | {"amount": "0.001"}],
+        "subject.erase": [{"subject": objects["number"], "reason": "asked"}, {"subject": objects["number"], "reason": " "}],
+    }
+
+
+@pytest.mark.parametrize("who", ["bot", "clerk"])
+async def test_actions_by_name_about_others_objects_are_answered_as_about_unknown_ones(
+    db: Database, bank: dict[str, Any], who: str
+) -> None:
+    numbers = {"MINE": str(bank["customers"][0]), "THEIRS": str(bank["customers"][1]), "UNKNOWN": "987654321"}
+    objects = {half: bank[half] | {"number": number} for half, number in numbers.items()}
+    proposals = {half: _proposals(objects[half]) for half in numbers}
+    async with serving(db, _CLOSED, keyed=True) as client:
+        kinds = (await client.get("/v1/action-types", headers={"authorization": f"Bearer {bank[who]}"})).json()["items"]
+        others = {"customer.credential", "payment.receive", "policy.apply"}
+        assert {kind["name"] for kind in kinds if kind["proposable"]} == proposals["MINE"].keys() | others
+
+        async def told(half: str, type: str, payload: Any) -> tuple[int, str]:
+            body = {"type": type, "payload": payload}
+            answer = await client.post("/v1/actions", json=body, headers={"authorization": f"Bearer {bank[who]}"})
+            return _told(answer, objects[half])
+
+        for type, theirs in proposals["THEIRS"].items():
+            for payload, of_nobody in zip(theirs, proposals["UNKNOWN"][type], strict=True):
+                answer = await told("THEIRS", type, payload)
+                assert answer == await told("UNKNOWN", type, of_nobody), (type, payload)
+                assert answer[0] in (403, 404, 422), (type, answer)
+        for type, mine in proposals["MINE"].items():
+            status, text = await told("MINE", type, mine[0])
+            # Of a journal each account has to be within reach, and the bank's own is not.
+            assert status != 404 or type in ("journal.post", "journal.reverse"), (type, text)

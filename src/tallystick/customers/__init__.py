@@ -20,6 +20,7 @@ from tallystick.customers.changes import (
     runs,
     set_credential,
     today,
+    unknown_standing_order,
 )
 from tallystick.customers.model import (
     Customer,
@@ -73,4 +74,5 @@ __all__ = [
     "set_credential",
     "standing_orders",
     "today",
+    "unknown_standing_order",
 ]

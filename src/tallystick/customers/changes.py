@@ -204,8 +204,13 @@ async def plan(tx: ReadTx, name: str) -> Plan:
     """The standing order of that name; refuses with `NotFound` (`unknown_standing_order`)."""
     found = await tx.all(_PLANS, {"account_id": None, "name": name, "status": None, "after": 0, "limit": 1})
     if not found:
-        raise NotFound("unknown_standing_order", f"there is no standing order {name} that says when it is carried out")
+        raise unknown_standing_order(name)
     return found[0]
+
+
+def unknown_standing_order(name: str) -> NotFound:
+    """The refusal of a standing order that is not there, or is none of the caller's business."""
+    return NotFound("unknown_standing_order", f"there is no standing order {name} that says when it is carried out")
 
 
 async def today(tx: ReadTx, time_zone: str) -> date:

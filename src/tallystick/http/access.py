@@ -32,6 +32,7 @@ from tallystick.http.guards import (
     own_tasks,
     own_work,
 )
+from tallystick.http.payload_guards import of_amended, of_payload
 from tallystick.kit import Forbidden
 
 Line = tuple[str, "set[str] | frozenset[str]", tuple[Guard, ...]]
@@ -132,15 +133,14 @@ def _proposing() -> Iterator[Line]:
 
 
 def _gate() -> Iterator[Line]:
-    # What an action is about, the gate looks at itself: who proposes has to have it in reach.
     yield "GET /v1/action-types", ANYBODY, ()
-    yield "POST /v1/actions", _WORK | _M, (_FROM,)
+    yield "POST /v1/actions", _WORK | _M, (of_payload, _FROM)
     yield "POST /v1/customers/{customer_id}/erasure", _O, (of_customers(in_path("customer_id")),)
     yield "POST /v1/customers/{customer_id}/credential", _WORK, (of_customers(in_path("customer_id")),)
     for route in ("GET /v1/actions", "GET /v1/actions/{action_id}"):
         yield route, _A | _READ | _M, ()
-    for route in ("PATCH /v1/actions/{action_id}", "POST /v1/actions/{action_id}/withdraw"):
-        yield route, _WORK | _M, ()
+    yield "PATCH /v1/actions/{action_id}", _WORK | _M, (of_amended,)
+    yield "POST /v1/actions/{action_id}/withdraw", _WORK | _M, ()
     for route in ("GET /v1/policies", "GET /v1/policies/current", "GET /v1/policies/{digest}", "POST /v1/policy-checks"):
         yield route, _READ | _M, ()
     yield "GET /v1/decisions", _A | _READ | _M, ()

@@ -216,6 +216,21 @@ def of_order(place: Values) -> Guard:
     return guard
 
 
+def of_standing_order(place: Values) -> Guard:
+    async def guard(asked: Asked) -> None:
+        if asked.principal.accounts is None:
+            return
+        for name in _texts([place], asked):
+            if not _can_be_stored(name):
+                continue
+            async with asked.call.database.read() as tx:
+                found = await customers.plan(tx, name)
+            if found.account not in asked.principal.accounts:
+                raise customers.unknown_standing_order(name)
+
+    return guard
+
+
 def of_case(place: Values) -> Guard:
     async def guard(asked: Asked) -> None:
         if asked.principal.customers is None:

@@ -22,19 +22,9 @@ class Move:
     description: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
-    """The kinds of two accounts, who owns the one that pays, and for how many seconds it has known the other."""
-
-    from_kind: str
-    to_kind: str
-    customer: int | None
-    known_s: int | None
-
-
 _queries = Queries(__package__, "batched.sql")
 _LOCK_ACCOUNTS = _queries.bind("lock_accounts", bool)
-_AROUND = _queries.bind("around", Around)
+_AROUND = _queries.bind("around", store.PayeeFacts)
 _NEXT_IDS = _queries.bind("next_ids", int)
 _INSERT_BATCH = _queries.bind("insert_batch", datetime)
 _OF_BATCH = _queries.bind("of_batch", int)
@@ -45,7 +35,7 @@ async def lock(tx: Tx, moves: Sequence[Move]) -> None:
     await tx.single(_LOCK_ACCOUNTS, {"accounts": bigints(sorted(accounts))})
 
 
-async def around(tx: ReadTx, moves: Sequence[Move]) -> list[Around]:
+async def around(tx: ReadTx, moves: Sequence[Move]) -> list[store.PayeeFacts]:
     return await tx.all(
         _AROUND,
         {

@@ -4,14 +4,13 @@ select true as locked
   from actions.lock_accounts(%(accounts)b::bigint[])
 
 -- around --
--- What is to be known of the accounts of transfers: their kinds, who owns the one that pays, and for how long it knows the other.
-select f.kind as from_kind, g.kind as to_kind, c.customer_id as customer,
+-- What is to be known of the accounts of transfers: who owns the one that pays, and for how long it knows the other.
+select c.customer_id as customer,
        case when p.since is not null then greatest(0, floor(extract(epoch from clock_timestamp() - p.since))::bigint) end as known_s
   from unnest(%(from_accounts)b::bigint[], %(to_accounts)b::bigint[]) with ordinality as u (debit, credit, ord)
-  join ledger.account f on f.id = u.debit
   join ledger.account g on g.id = u.credit
-  left join customers.disposition c on c.account_id = f.id and c.role = 'owner'
-  left join actions.payee p on p.account_id = f.id and p.payee = g.name
+  left join customers.disposition c on c.account_id = u.debit and c.role = 'owner'
+  left join actions.payee p on p.account_id = u.debit and p.payee = g.name
  order by u.ord
 
 -- next_ids --

@@ -176,19 +176,10 @@ async def _facts(tx: ReadTx, payload: TransferBatch) -> Mapping[str, Any]:
     return facts
 
 
-def _facts_of_one(item: transfers.Checked, around: batched.Around) -> dict[str, Any]:
+def _facts_of_one(item: transfers.Checked, around: store.PayeeFacts) -> dict[str, Any]:
     """What policy sees of one transfer: what it sees of a single one."""
-    facts: dict[str, Any] = {
-        "account": item.debit.name,
-        "account_kind": around.from_kind,
-        "counterparty": item.credit.name,
-        "counterparty_kind": around.to_kind,
-        "payee_known_s": around.known_s,
-        "amount": item.amount,
-        "asset": item.debit.asset,
-        "scale": item.debit.scale,
-        "settle": item.new.settle,
-    }
+    facts = transfers.facts_of(item.debit, item.credit, item.amount, item.new.settle)
+    facts["payee_known_s"] = around.known_s
     if around.customer is not None:
         facts["customer"] = str(around.customer)
     return facts

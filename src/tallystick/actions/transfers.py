@@ -46,7 +46,7 @@ class TransferPayload:
     description: str | None = None
 
 
-class _Checked(NamedTuple):
+class Checked(NamedTuple):
     """A transfer whose accounts exist and whose amount is exact, in minor units; `digest` is that of the action."""
 
     place: int
@@ -86,10 +86,10 @@ async def propose(
         tx, {name for new in transfers for name in (new.from_account, new.to_account)}
     )
     answers: Answers = {}
-    checked: list[_Checked] = []
+    checked: list[Checked] = []
     for place, new in enumerate(transfers):
         try:
-            checked.append(_check(place, new, accounts, by))
+            checked.append(check(place, new, accounts, by))
         except TallystickError as refusal:
             answers[place] = refusal
     if checked:
@@ -168,7 +168,7 @@ async def page(
     return await store.page(tx, account_id=account_id, among=among, before=before or _NEWEST, limit=limit)
 
 
-def _check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRef], by: Principal) -> _Checked:
+def check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRef], by: Principal) -> Checked:
     debit, credit = (accounts.get(name) for name in (new.from_account, new.to_account))
     if debit is None or (by.accounts is not None and debit.name not in by.accounts):
         raise NotFound("unknown_account", f"there is no account {new.from_account}")
@@ -195,10 +195,10 @@ def _check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRe
         payload["description"] = new.description
     asked = digest([TYPE, payload])
     row = store.NewRow(new.key, asked, debit.id, credit.id, amount, debit.asset, new.description)
-    return _Checked(place, new, debit, credit, amount, payload, asked, row)
+    return Checked(place, new, debit, credit, amount, payload, asked, row)
 
 
-async def _decide(tx: Tx, by: Principal, items: Sequence[_Checked], task_id: int | None, agreed: Agreed | None) -> Answers:
+async def _decide(tx: Tx, by: Principal, items: Sequence[Checked], task_id: int | None, agreed: Agreed | None) -> Answers:
     answers: Answers = {}
     said: Sequence[_Said] = [None] * len(items)
     if agreed is not None:
@@ -206,7 +206,7 @@ async def _decide(tx: Tx, by: Principal, items: Sequence[_Checked], task_id: int
         if not items:
             return answers
     who = policy.principal_facts(by)
-    about = [_facts(item.debit, item.credit, item.amount, item.new.settle) | who for item in items]
+    about = [facts_of(item.debit, item.credit, item.amount, item.new.settle) | who for item in items]
     early = policy.wanted_early(about, _LATER)
     prepared = await store.prepare(tx, by.name, [item.row for item in items], [item.credit.name for item in items], early)
     replays: dict[int, int] = {}
@@ -257,10 +257,10 @@ async def _gated(
 
 
 async def _agreed(
-    tx: Tx, by: Principal, items: Sequence[_Checked], agreed: Agreed
-) -> tuple[list[_Checked], list[_Said], Answers]:
+    tx: Tx, by: Principal, items: Sequence[Checked], agreed: Agreed
+) -> tuple[list[Checked], list[_Said], Answers]:
     """Those that people have not refused, what they have said of each, and the refusals."""
-    going: list[_Checked] = []
+    going: list[Checked] = []
     said: list[_Said] = []
     answers: Answers = {}
     for item in items:
@@ -278,7 +278,7 @@ class _Known(NamedTuple):
     and what people have `said` of it.
     """
 
-    item: _Checked
+    item: Checked
     id: int
     facts: policy.Facts
     stranger: bool
@@ -287,12 +287,12 @@ class _Known(NamedTuple):
     def asked(self) -> Asked:
         """The question, by the facts of the transfer alone."""
         item = self.item
-        own = _facts(item.debit, item.credit, item.amount, item.new.settle)
+        own = facts_of(item.debit, item.credit, item.amount, item.new.settle)
         around = {name: self.facts[name] for name in _LATER if name in self.facts}
         return Asked(TYPE, item.digest, own | around)
 
 
-def _facts(debit: ledger.AccountRef, credit: ledger.AccountRef, amount: int, settle: str) -> policy.Facts:
+def facts_of(debit: ledger.AccountRef, credit: ledger.AccountRef, amount: int, settle: str) -> policy.Facts:
     """The facts of a transfer; those `_LATER` are read under lock."""
     return {
         "action": TYPE,
@@ -481,7 +481,7 @@ async def _facts_of(tx: ReadTx, payload: TransferPayload) -> Mapping[str, Any]:
     if debit is None or credit is None:
         raise NotFound("unknown_account", "there is no such account")
     around = await store.payee_facts(tx, debit.id, credit.id)
-    facts = _facts(debit, credit, parse_minor(payload.amount, debit.unit), payload.settle)
+    facts = facts_of(debit, credit, parse_minor(payload.amount, debit.unit), payload.settle)
     if around.customer is not None:
         facts["customer"] = str(around.customer)
     facts["payee_known_s"] = around.known_s
@@ -532,7 +532,3 @@ registry.register(
         ended=_end,
     )
 )
-
-# What batches of transfers are made of, too.
-Checked = _Checked
-check = _check

@@ -33,7 +33,6 @@ from tallystick.db import Database, EmbeddedServer, migrate
 ACCOUNTS = [f"bench-{number}" for number in range(200)]
 _BY = identity.Principal("bench-agent", "agent", frozenset({"agent"}), owner="anna", risk_tier="low")
 _DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-_DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _RULES: list[dict[str, Any]] = [
     {"id": "agents-transfer", "when": {"kind": ["agent", "service"], "action": "transfer"}, "allow": True},
     {"id": "amount", "when": {"action": "transfer"}, "amount": {"at_most": {"USD": "1000.00"}}},

@@ -20,7 +20,8 @@ test: $(VENV)/dev
 # statements the rooms' own tests send to each of them, or kill and wait for long.
 SAME = kit docs camt053 calendars berka_reader berka_chain protocol commands closing_doors sdk_% cron bench tlog_% record_docs \
        http_% cli_% client_% approval_doors guides_% policy_rules policy_cases gate_only_way work_docs webhooks \
-       crash work_soak work_kills worker_faults record_stress ledger_stress berka_import verify_record
+       crash work_soak work_kills worker_faults record_stress ledger_stress berka_import verify_record verify_meaning \
+       identity_in_bodies erasure_doors
 ALL := $(patsubst tests/test_%.py,%,$(wildcard tests/test_*.py))
 
 # The tests on another PostgreSQL: make test-on PG=/usr/lib/postgresql/15/bin; all of them with SAME=

@@ -154,7 +154,7 @@ async def test_a_question_that_touches_anything_else_is_out_of_reach(db: Databas
 @pytest.mark.parametrize(
     ("reach", "seen"),
     [
-        ({"accounts": None}, ["ALICE", "CUST-A"]),
+        ({"accounts": None}, ["ALICE", "BOB", "CUST-A"]),
         ({"customers": None}, ["ALICE", "CUST-A", "CUST-B"]),
         ({"accounts": []}, ["CUST-A"]),
         ({"accounts": [], "customers": []}, []),

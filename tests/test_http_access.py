@@ -335,6 +335,7 @@ def _proposals(objects: dict[str, str]) -> dict[str, list[Any]]:
     entries = [{"account": account, "amount": "-1.00"}, {"account": "BANK", "amount": "1.00"}]
     payee = {"name": "N", "account": "DE89", "bank": "B"}
     send: dict[str, Any] = {"nostro": "NOSTRO-1", "account": account, "amount": "1.00", "counterparty": payee}
+    receive = {"nostro": "NOSTRO-1", "beneficiary": account, "amount": "1.00", "counterparty": payee}
     order = {
         "name": "NEW",
         "account": account,
@@ -364,6 +365,7 @@ def _proposals(objects: dict[str, str]) -> dict[str, list[Any]]:
         "order.place": [place, place | {"limit_price": "1"}, place | {"quantity": "0"}],
         "payee.add": [{"account": account, "payee": "DE89"}],
         "payment.move": [{"payment": objects["payment_id"], "status": status} for status in ("released", "settled", "nothing")],
+        "payment.receive": [receive, receive | {"amount": "0.001"}],
         "payment.send": [send, send | {"amount": "0.001"}, send | {"currency": "EUR"}],
         "portfolio.open": [{"portfolio": "NEW", "account": account, "settlement": "BANK"}],
         "standing_order.change": [{"name": objects["standing_order"], "amount": "2.00"}, {"name": objects["standing_order"]}],
@@ -381,7 +383,7 @@ async def test_actions_by_name_about_others_objects_are_answered_as_about_unknow
     proposals = {half: _proposals(objects[half]) for half in numbers}
     async with serving(db, _CLOSED, keyed=True) as client:
         kinds = (await client.get("/v1/action-types", headers={"authorization": f"Bearer {bank[who]}"})).json()["items"]
-        others = {"customer.credential", "payment.receive", "policy.apply"}
+        others = {"customer.credential", "policy.apply"}
         assert {kind["name"] for kind in kinds if kind["proposable"]} == proposals["MINE"].keys() | others
 
         async def told(half: str, type: str, payload: Any) -> tuple[int, str]:

@@ -176,7 +176,7 @@ async def test_an_agent_sees_and_uses_the_portfolios_over_its_accounts_alone(db:
             (await _post(client, "/v1/orders", ORDER | {"portfolio": "Q"}), "unknown_portfolio"),
             (await _post(client, f"/v1/orders/{theirs}/cancel"), "unknown_order"),
             (await _post(client, f"/v1/orders/{theirs}/fills", FILL), "unknown_order"),
-            (await _post(client, "/v1/actions", {"type": "order.cancel", "payload": {"order": theirs}}), "unknown_account"),
+            (await _post(client, "/v1/actions", {"type": "order.cancel", "payload": {"order": theirs}}), "unknown_order"),
         ):
             assert (answer.status_code, code_of(answer)) == (404, code)
     async with desk.read() as tx:

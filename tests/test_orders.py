@@ -438,3 +438,23 @@ async def test_what_was_changed_behind_our_back_is_found(
     async with desk.snapshot() as tx:
         found = (await ledger.verify(tx, references=REFERENCES)).findings
     assert any(one.code == code and one.place.startswith(place) for one in found), found
+
+
+async def test_what_no_entry_of_the_ledger_could_hold_is_not_ordered_or_filled(db: Database) -> None:
+    desk = await open_desk(db)
+    for side in (buy, sell):
+        assert await _refused(desk, side("1000000000", "999999999")) == "amount_too_large"
+    placed = await do(desk, buy("1", "10"))
+    assert await _refused(desk, actions.FillOrder(str(placed.id), "1", "999999999")) == "fill_beyond_limit"
+
+
+@pytest.mark.parametrize(("amount", "journal"), [(0, "null"), (1_000, "null"), (1_000, "(select min(id) from ledger.journal)")])
+async def test_a_fill_whose_money_did_not_move_is_refused_by_the_database(
+    db: Database, database: TestDatabase, amount: int, journal: str
+) -> None:
+    desk = await open_desk(db)
+    placed = await do(desk, buy("1", "10"))
+    with psycopg.connect(database.app_url) as connection, pytest.raises(psycopg.Error) as refused:
+        connection.execute(f"select trading.fill_order({placed.id}, 1000000, 10, {amount}, {journal}, 'x')".encode())
+    assert refused.value.sqlstate == "TS003"
+    assert await position(desk) == "0"

@@ -6,7 +6,7 @@ select true as locked
 -- around --
 -- What is to be known of the accounts of transfers: who owns the one that pays, and for how long it knows the other.
 select c.customer_id as customer,
-       case when p.since is not null then greatest(0, floor(extract(epoch from clock_timestamp() - p.since))::bigint) end as known_s
+       case when p.since is not null then greatest(0, floor(extract(epoch from db.clock() - p.since))::bigint) end as known_s
   from unnest(%(from_accounts)b::bigint[], %(to_accounts)b::bigint[]) with ordinality as u (debit, credit, ord)
   join ledger.account g on g.id = u.credit
   left join customers.disposition c on c.account_id = u.debit and c.role = 'owner'

@@ -12,7 +12,7 @@ from hashlib import sha256
 from itertools import repeat
 from typing import Any, Final, TypeVar
 
-from tallystick import approvals, audit, ledger, policy
+from tallystick import approvals, audit, customers, ledger, policy
 from tallystick.actions import held as store
 from tallystick.actions import registry
 from tallystick.actions.model import Action, Asked, Decided, Denied, Held, reasons_of
@@ -131,7 +131,7 @@ async def enter_many(
             if kind.roles.isdisjoint(by.roles):
                 raise Forbidden("role_missing", f"{kind.name} is proposed by: {', '.join(sorted(kind.roles))}")
             facts = dict(await kind.facts(tx, payload))
-            check_reach(by, facts)
+            await check_reach(tx, by, facts)
             new.append((place, Asked(kind.name, digests[place], facts)))
         except TallystickError as refusal:
             answers[place] = refusal
@@ -378,27 +378,38 @@ def covers(approval: approvals.Approval, verdict: policy.Verdict) -> bool:
     return approval.broken_at is not None or all(had.get(role, 0) >= count for role, count in verdict.approve)
 
 
-def check_reach(by: Principal, facts: Mapping[str, Any]) -> None:
-    """Refuse with `NotFound` what is out of the proposer's reach, as if it were not there."""
+async def check_reach(tx: ReadTx, by: Principal, facts: Mapping[str, Any]) -> None:
+    """Refuse with `NotFound` what is out of the proposer's reach, as if it were not there.
+
+    Accounts within reach are so whoever owns them; what is about a person or a case is within the reach of customers.
+    """
+    accounts = _accounts(facts)
     if by.accounts is not None:
-        for name in _accounts(facts):
+        for name in accounts:
             if name not in by.accounts:
                 raise NotFound("unknown_account", f"there is no account {name}")
     if by.customers is None:
         return
     customer, case = _customer(facts), facts.get("case")
     if customer is not None and not (str(customer).isdigit() and int(customer) in by.customers):
-        raise NotFound("unknown_customer", f"there is no customer {customer}")
+        known = (await ledger.references(tx, accounts)).values()
+        if customer not in await _owners(tx, [account.id for account in known]):
+            raise NotFound("unknown_customer", f"there is no customer {customer}")
     if case is not None and customer is None:
         raise NotFound("unknown_case", f"there is no case {case}")
 
 
 async def touched(tx: ReadTx, facts: Mapping[str, Any]) -> approvals.Touched:
     """What an action touches, as `check_reach` looks at it."""
-    accounts = await ledger.references(tx, _accounts(facts))
+    ids = sorted(found.id for found in (await ledger.references(tx, _accounts(facts))).values())
     customer, case = _customer(facts), facts.get("case")
-    numbers = () if customer is None and case is None else (int(customer) if str(customer).isdigit() else _NOBODY,)
-    return approvals.Touched(tuple(sorted(found.id for found in accounts.values())), numbers)
+    if (customer is None and case is None) or (customer is not None and customer in await _owners(tx, ids)):
+        return approvals.Touched(tuple(ids), ())
+    return approvals.Touched(tuple(ids), (int(customer) if str(customer).isdigit() else _NOBODY,))
+
+
+async def _owners(tx: ReadTx, account_ids: Sequence[int]) -> set[str]:
+    return {str(owner) for owner in await customers.owners(tx, account_ids)} if account_ids else set()
 
 
 def _accounts(facts: Mapping[str, Any]) -> Sequence[str]:

@@ -16,6 +16,7 @@ from tallystick import trading
 from tallystick.actions.registry import ActionType, register
 from tallystick.db import ReadTx, Tx
 from tallystick.identity import Principal
+from tallystick.kit import MAX_MINOR, Invalid, format_minor
 
 _ID = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -173,8 +174,14 @@ def _of_order(order: trading.Order) -> dict[str, Any]:
 
 
 def _worth(portfolio: trading.Portfolio, notional: Fraction) -> dict[str, Any]:
-    """What something is worth: exactly, and as an amount, rounded up."""
-    return {"notional": trading.plain(notional), "amount": trading.minor_of(notional, portfolio.unit)}
+    """What something is worth: exactly, and as an amount, rounded up.
+
+    Refuses with `Invalid` (`amount_too_large`) what no entry of the ledger could hold.
+    """
+    amount = trading.minor_of(notional, portfolio.unit)
+    if amount > MAX_MINOR:
+        raise Invalid("amount_too_large", f"it is worth over {format_minor(MAX_MINOR, portfolio.unit)} {portfolio.asset}")
+    return {"notional": trading.plain(notional), "amount": amount}
 
 
 def _tell_order(order: trading.Order) -> Mapping[str, Any]:

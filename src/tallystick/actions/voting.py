@@ -107,7 +107,7 @@ async def amend(tx: Tx, action_id: int, by: Principal, payload: Mapping[str, Any
     if kind.resume is not None:
         raise Conflict("not_amendable", f"a held {kind.name} is withdrawn and proposed again")
     facts = dict(await kind.facts(tx, read))
-    check_reach(maker, facts)
+    await check_reach(tx, maker, facts)
     asked = Asked(kind.name, digest([kind.name, written]), facts)
     decided = await decide_one(tx, maker, read, asked, task_id=action.task_id)
     if decided.outcome == "deny":
@@ -203,7 +203,7 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
     try:
         payload = kind.read(action.payload)
         facts = dict(await kind.facts(tx, payload))
-        check_reach(by, facts)
+        await check_reach(tx, by, facts)
         asked = Asked(action.type, action.digest, facts)
         decided = await decide_one(tx, by, payload, asked, task_id=action.task_id, agreed=approval)
     except TallystickError as error:

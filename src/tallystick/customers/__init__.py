@@ -38,6 +38,7 @@ from tallystick.customers.service import (
     add_standing_orders,
     get,
     owner_names,
+    owners,
     page,
     standing_orders,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "newest_runs",
     "note_run",
     "owner_names",
+    "owners",
     "page",
     "plan",
     "plan_order",

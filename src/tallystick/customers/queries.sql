@@ -51,6 +51,13 @@ select d.account_id, c.name
  where d.account_id = any (%(account_ids)s::bigint[])
    and d.role = 'owner'
 
+-- owners --
+-- Who owns some accounts.
+select distinct d.customer_id
+  from customers.disposition d
+ where d.account_id = any (%(account_ids)s::bigint[])
+   and d.role = 'owner'
+
 -- accounts_of --
 -- The accounts that a customer may use.
 select account_id

@@ -72,6 +72,11 @@ async def owner_names(tx: ReadTx, account_ids: Sequence[int]) -> dict[int, str]:
     return {owner.account_id: owner.name for owner in await store.owner_names(tx, account_ids)}
 
 
+async def owners(tx: ReadTx, account_ids: Sequence[int]) -> list[int]:
+    """The ids of the customers who own some of these accounts."""
+    return await store.owners(tx, account_ids)
+
+
 async def accounts_of(tx: ReadTx, customer_id: int) -> list[int]:
     """The ids of the accounts that a customer may use, as owner or otherwise, in id order."""
     return await store.accounts_of(tx, customer_id)

@@ -24,6 +24,7 @@ _CUSTOMERS_AFTER = _queries.bind("customers_after", Customer)
 _INSERT_DISPOSITIONS = _queries.bind("insert_dispositions", int)
 _MISSING_DISPOSITIONS = _queries.bind("missing_dispositions", int)
 _OWNER_NAMES = _queries.bind("owner_names", OwnerName)
+_OWNERS = _queries.bind("owners", int)
 _ACCOUNTS_OF = _queries.bind("accounts_of", int)
 _INSERT_STANDING_ORDERS = _queries.bind("insert_standing_orders", int)
 _STANDING_ORDERS_BY_NAME = _queries.bind("standing_orders_by_name", StandingOrder)
@@ -61,6 +62,10 @@ async def missing_dispositions(tx: ReadTx, dispositions: Sequence[Disposition]) 
 
 async def owner_names(tx: ReadTx, account_ids: Sequence[int]) -> list[OwnerName]:
     return await tx.all(_OWNER_NAMES, {"account_ids": list(account_ids)})
+
+
+async def owners(tx: ReadTx, account_ids: Sequence[int]) -> list[int]:
+    return await tx.all(_OWNERS, {"account_ids": list(account_ids)})
 
 
 async def accounts_of(tx: ReadTx, customer_id: int) -> list[int]:

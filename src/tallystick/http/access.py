@@ -139,7 +139,7 @@ def _gate() -> Iterator[Line]:
     yield "POST /v1/customers/{customer_id}/credential", _WORK, (of_customers(in_path("customer_id")),)
     for route in ("GET /v1/actions", "GET /v1/actions/{action_id}"):
         yield route, _A | _READ | _M, ()
-    yield "PATCH /v1/actions/{action_id}", _WORK | _M, (of_amended,)
+    yield "PATCH /v1/actions/{action_id}", _WORK | _M, (of_amended, _FROM)
     yield "POST /v1/actions/{action_id}/withdraw", _WORK | _M, ()
     for route in ("GET /v1/policies", "GET /v1/policies/current", "GET /v1/policies/{digest}", "POST /v1/policy-checks"):
         yield route, _READ | _M, ()

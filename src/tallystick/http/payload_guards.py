@@ -43,6 +43,7 @@ _OF_TYPE: Mapping[str, Guard] = {
     "order.cancel": _ORDER,
     "order.fill": _ORDER,
     "order.place": of_portfolios(in_body("payload.portfolio")),
+    "payment.receive": of_accounts(in_body("payload.beneficiary")),
     "payment.move": of_payment(in_body("payload.payment")),
     "standing_order.change": of_standing_order(in_body("payload.name")),
 }

@@ -73,7 +73,18 @@ class _Heard:
 class Policy:
     """Rules that were read from a document, ready to be evaluated. `digest` is that of the document's canonical JSON."""
 
-    __slots__ = ("_allows", "_bundles", "asking", "digest", "document", "effective_from", "mandate_asking", "name", "rules")
+    __slots__ = (
+        "_allows",
+        "_bundles",
+        "_whole",
+        "asking",
+        "digest",
+        "document",
+        "effective_from",
+        "mandate_asking",
+        "name",
+        "rules",
+    )
 
     def __init__(
         self,
@@ -93,6 +104,7 @@ class Policy:
         self.asking = asking
         self.mandate_asking = mandate_asking
         self.effective_from = effective_from
+        self._whole = _Bundle(rules)
         self._bundles: dict[tuple[Any, ...], _Bundle] = {}
         self._allows: dict[tuple[str, ...], Verdict] = {}
 
@@ -136,7 +148,7 @@ class Policy:
             bundle = self._bundles.get(alike)
         except TypeError:
             # A fact of another shape than texts have.
-            return _Bundle(self.rules)
+            return self._whole
         if bundle is None:
             if len(self._bundles) >= _MAX_BUNDLES:
                 self._bundles.clear()
@@ -351,14 +363,18 @@ class _Bundle:
     __slots__ = ("allows", "others", "searches_by", "searching")
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self.allows = tuple(rule for rule in rules if rule.otherwise == "allow" and rule.limit is None and not rule.conditions)
-        self.others = _Index(tuple(rule for rule in rules if rule not in self.allows))
+        self.allows = tuple(rule for rule in rules if _always_allows(rule))
+        self.others = _Index(tuple(rule for rule in rules if not _always_allows(rule)))
         limited = [(rule, rule.limit) for rule in rules if rule.limit is not None]
         searching = [(rule, limit) for rule, limit in limited if limit.counter is not None or limit.lookups is not None]
         self.searching = _Index(tuple(rule for rule, _ in searching))
         self.searches_by = frozenset(fact for rule, _ in searching for fact, _ in rule.conditions).union(
             *(limit.by for _, limit in searching)
         )
+
+
+def _always_allows(rule: Rule) -> bool:
+    return rule.otherwise == "allow" and rule.limit is None and not rule.conditions
 
 
 def _narrowed(rules: tuple[Rule, ...], known: Facts) -> tuple[Rule, ...]:

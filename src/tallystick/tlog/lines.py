@@ -11,7 +11,7 @@ from tallystick.tlog.decisions import loads
 from tallystick.tlog.found import Verified
 
 MAX_LINE_BYTES = 64 << 20
-BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 """The errors in which reading something ends that is not as it has to be."""
 
 _MAX_AHEAD = 10_000

@@ -12,7 +12,7 @@ from tallystick.tlog.agreements import Agreements
 from tallystick.tlog.decisions import ERASED, NOT_ALLOWED, UNUSED, Known, listed, loads, read
 from tallystick.tlog.found import Finding, Row, Sealed, States
 
-_BAD = (ValueError, KeyError, TypeError, AttributeError)
+_BAD = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _TELLING = frozenset({"actions.decide", "actions.hold", "actions.deny", "actions.amend"})
 """Verbs whose events name decisions under which nothing is done."""
 
@@ -105,6 +105,8 @@ class Meaning:
         """A decision as it was kept, and what it rests on."""
         place, id = f"decision {row.id}", int(row.id)
         used = 0 if row.used is None else int(row.used)
+        if not 0 <= used < 2**63:
+            raise ValueError("there is no such transaction")
         if row.text is None:
             if row.erased is not None:
                 self._known[id] = used or ERASED

@@ -122,8 +122,11 @@ class _Verifier:
             if name.startswith("states/") and name.endswith(".jsonl"):
                 states[name[7:-6]] = {row["id"]: row for row in map(row_of, self._lines(name)) if row["id"] is not None}
         whole = self.found.first == 0 and self.found.last == self.found.size - 1
-        for finding in finish(states if whole else None, from_start=self.found.first == 0):
-            self.found.add(finding.code, finding.place, finding.detail)
+        try:
+            for finding in finish(states if whole else None, from_start=self.found.first == 0):
+                self.found.add(finding.code, finding.place, finding.detail)
+        except BAD as error:
+            self.found.add("state_malformed", "states", f"cannot be read: {error!r}"[:200])
 
     def _manifest(self) -> bool:
         names = Counter(self.archive.namelist())

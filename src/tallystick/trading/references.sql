@@ -13,12 +13,22 @@ select 'order_differs' as code, 'trading.trade_order' as relation, concat('id=',
        concat('filled=', o.filled, ' worth=', trim_scale(o.worth), ' amount=', o.amount) as found,
        concat('filled=', f.filled, ' worth=', trim_scale(f.worth), ' amount=', f.amount) as expected
   from trading.trade_order o
+  join trading.portfolio p on p.id = o.portfolio_id
+  join ledger.account a on a.id = p.account_id
+  join ledger.asset s on s.code = a.asset
   left join lateral (select coalesce(sum(x.quantity), 0) as filled, coalesce(sum(x.quantity * x.price), 0) as worth,
-                            coalesce(sum(x.amount), 0) as amount
+                            round(coalesce(sum(x.quantity * x.price), 0) * 10 ^ s.scale::numeric / 1000000) as amount
                        from trading.fill x
                       where x.order_id = o.id) as f on true
  where o.id between %(first)s::bigint and %(last)s::bigint
    and (o.filled <> f.filled or o.worth <> f.worth or o.amount <> f.amount)
+ union all
+select 'fill_differs', 'trading.fill', concat('order_id=', o.id), concat('amount=', sum(x.amount)), concat('amount=', o.amount, ', as the order says')
+  from trading.trade_order o
+  join trading.fill x on x.order_id = o.id
+ where o.id between %(first)s::bigint and %(last)s::bigint
+ group by o.id, o.amount
+having sum(x.amount) <> o.amount
  union all
 select 'row_missing', 'ledger.journal', concat('id=', f.journal_id), 'nothing',
        concat('the journal of trading.fill order_id=', f.order_id, ' n=', f.n)

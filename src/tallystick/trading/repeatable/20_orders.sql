@@ -58,7 +58,8 @@ as $$
 $$;
 
 -- trading.fill_order: note that a part of an order was carried out, and what it moved; the fill's id, null where the order is not open
--- for as much. The position follows.
+-- for as much. The position follows. Refused (TS003) is an amount that is not what its fills are worth by now less what they moved before,
+-- and one that its journal did not move on the cash account.
 create or replace function trading.fill_order(
     p_order_id bigint, p_quantity bigint, p_price numeric, p_amount bigint, p_journal_id bigint, p_principal text
 ) returns bigint
@@ -69,6 +70,8 @@ as $$
 declare
     v_order trading.trade_order%rowtype;
     v_id    bigint;
+    v_cash  bigint;
+    v_scale integer;
 begin
     perform from trading.portfolio p
        join trading.trade_order o on o.portfolio_id = p.id
@@ -86,6 +89,21 @@ begin
     returning o.* into v_order;
     if v_order.id is null then
         return null;
+    end if;
+    select a.id, s.scale into v_cash, v_scale
+      from trading.portfolio p
+      join ledger.account a on a.id = p.account_id
+      join ledger.asset s on s.code = a.asset
+     where p.id = v_order.portfolio_id;
+    if v_order.amount <> round(v_order.worth * 10 ^ v_scale::numeric / 1000000) then
+        raise exception 'a fill moves what the order is worth by it' using errcode = 'TS003';
+    end if;
+    if p_amount > 0 and not exists (
+            select from ledger.journal j
+              join ledger.entry e on e.journal_id = j.id and e.account_id = v_cash
+             where j.id = p_journal_id and j.kind = 'order_fill'
+               and e.amount = case v_order.side when 'buy' then -p_amount else p_amount end) then
+        raise exception 'a fill has the journal that moved its money' using errcode = 'TS003';
     end if;
     insert into trading.fill (order_id, n, quantity, price, amount, journal_id, principal)
     select v_order.id, 1 + coalesce(max(f.n), 0), p_quantity, p_price, p_amount, p_journal_id, p_principal

@@ -51,8 +51,8 @@ class Point:
 
 
 POINTS = {
-    "before-its-claim-commits": Point(statement="work.claim_lightly(", crashes=0),
-    "before-it-hears-of-its-claim": Point(statement="work.claim_lightly(", answered=True),
+    "before-its-claim-commits": Point(statement="work.claim_", crashes=0),
+    "before-it-hears-of-its-claim": Point(statement="work.claim_", answered=True),
     "claimed": Point(),
     "begun": Point(),
     "in-a-step": Point(ran=(2, 1, 1)),
@@ -141,7 +141,7 @@ async def test_a_worker_killed_while_its_finish_waits_for_a_lock_leaves_nothing_
 
 
 DOUBTS: dict[str, tuple[Handler, str, int]] = {
-    "claim": (pay, "work.claim_lightly(", 1),
+    "claim": (pay, "work.claim_", 1),
     "step": (pay, "work.record(", 1),
     "intent": (pay, "work.record(", 2),
     "call": (pay, "work.record(", 3),

@@ -240,7 +240,7 @@ async def test_a_worker_holds_its_attempts_as_long_as_it_beats(db: Database, dat
         await claim_one(db, "b", worker_id=other)
         for at in (50, 100, 150):
             owner.shift(at)
-            assert await call(db, work.beat, worker, 60) == [work.Fence(mine, held.fence)]
+            assert await call(db, work.beat, worker, 60) == [work.Held(mine, held.fence, True)]
             assert await call(db, work.reap) == []
         owner.shift(211)
         # Over is over, even where nobody has noticed: it neither beats nor claims.

@@ -33,7 +33,7 @@ PARTS = 3
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 AGENTS, TYPES = ("a", "b"), ("t", "u")
-TABLES = "task, outcome, attempt, step, ready, wait, run, dead, turn, dependency, due, worker, brake, queue"
+TABLES = "task, outcome, attempt, step, ready, wait, run, dead, turn, dependency, due, worker, brake, queue, open_claim"
 PLACES = """
     select t.id,
            array_remove(array[case when y.task_id is not null then 'ready' end, case when r.task_id is not null then 'run' end,
@@ -149,6 +149,7 @@ class Work(RuleBasedStateMachine):
             for new in news
         ]  # fmt: skip
         wanted = self.expected(lambda: self.model.enqueue(news))
+        before = set(self.model.tasks)
         found = self.given(work.enqueue, "me", tasks)
         if isinstance(wanted, str) or isinstance(found, str):
             assert found == wanted
@@ -158,6 +159,29 @@ class Work(RuleBasedStateMachine):
             assert id == (first if known is None or known <= 0 else known)
         self.ids += [id for id in dict.fromkeys(found) if id not in self.model.tasks]
         self.model.stored(news, found)
+        self.hand_over(list(dict.fromkeys(found)), before)
+
+    def hand_over(self, stored: list[int], before: set[int]) -> None:
+        """One that was stored by itself may have been handed to a worker that waits."""
+        fresh = [id for id in stored if id not in before]
+        rows = self.owner.execute(
+            "select task_id, fence, worker_id from work.run where task_id = any (%s)", (fresh,)
+        ).fetchall()
+        found = {id: (fence, worker) for id, fence, worker in rows}
+        takers = self.model.takers(fresh[0]) if len(fresh) == 1 else {None}
+        assert {found[id][1] if id in found else None for id in fresh or [0]} <= takers
+        for id, (fence, worker) in found.items():
+            lanes = self.owner.execute(
+                "select given, up_to from work.open_claim where worker_id = %s order by lane", (worker,)
+            ).fetchall()
+            claim = self.model.open[worker]
+            # Of lanes with as much room, either may be taken.
+            grew = [lane for lane, (given, _) in enumerate(lanes) if given != claim.given[lane]]
+            assert [claim.up_to[lane] - claim.given[lane] for lane in grew] == [claim.most]
+            claim.given[grew[0]] += 1
+            self.model.handed(id, fence, worker)
+            self.attempts.append((id, fence))
+            self.seen["handed over"] += 1
 
     @rule(
         agent=agents,
@@ -190,6 +214,29 @@ class Work(RuleBasedStateMachine):
             worker_id,
             lease_s,
         )  # fmt: skip
+
+    @rule(
+        of=st.sets(agents, min_size=1), limit=st.integers(1, 6), worker=numbers, serves=st.sets(agents, min_size=1),
+        unheard=st.integers(0, 1),
+    )  # fmt: skip
+    def claim_openly(self, of: set[str], limit: int, worker: int, serves: set[str], unheard: int) -> None:
+        if worker % 4 == 1 or not self.workers:
+            self.register(60)
+        worker_id = self.workers[-2 if worker % 7 == 0 and len(self.workers) > 1 else -1]
+        queues = {(agent, type) for agent in serves for type in TYPES}
+        given = sum(self.model.open[worker_id].given) if worker_id in self.model.open else 0
+        unheard = min(unheard, given)
+        self.begun(
+            self.expected(lambda: self.model.claim_openly(of, None, limit - unheard, worker_id, queues)),
+            self.given(
+                work.claim_openly, agents=list(of), types=None, worker="w", worker_id=worker_id, limit=limit, channel="c",
+                heard=given - unheard, serves=sorted(queues),
+            ),
+            worker_id,
+            0,
+        )  # fmt: skip
+        if worker % 3 == 0:
+            self.store([pure.New(sorted(serves)[0], "t")])
 
     @rule(of=st.lists(numbers, min_size=1, max_size=3))
     def claim_these(self, of: list[int]) -> None:
@@ -267,11 +314,12 @@ class Work(RuleBasedStateMachine):
         self.workers.append(worker)
         self.model.workers[worker] = self.model.now + lease_s
 
-    @rule(worker=numbers, lease_s=st.sampled_from([10, 60]))
-    def beat(self, worker: int, lease_s: int) -> None:
+    @rule(worker=numbers, lease_s=st.sampled_from([10, 60]), of=st.lists(numbers, min_size=1, max_size=3))
+    def beat(self, worker: int, lease_s: int, of: list[int]) -> None:
         worker = self.workers[worker % len(self.workers)] if self.workers else 77
-        wanted = self.model.beat(worker, lease_s)
-        held = self.given(work.beat, worker, lease_s)
+        heard = [] if of[0] % 3 == 0 else self.some_attempts(of)
+        wanted = self.model.beat(worker, lease_s, heard)
+        held = self.given(work.beat, worker, lease_s, [work.Fence(*each) for each in heard])
         assert (None if held is None else {(each.task_id, each.fence) for each in held}) == wanted
 
     @rule(worker=numbers)
@@ -374,6 +422,12 @@ class Work(RuleBasedStateMachine):
         assert found == wanted
         workers = dict(self.owner.execute("select id, lease_until from work.worker").fetchall())
         assert workers == {worker: self.time(until) for worker, until in self.model.workers.items()}
+        lanes = self.owner.execute("select worker_id, lane, given, up_to from work.open_claim").fetchall()
+        assert {(worker, lane): (given, up_to) for worker, lane, given, up_to in lanes} == {
+            (worker, lane): (claim.given[lane], claim.up_to[lane])
+            for worker, claim in self.model.open.items()
+            for lane in range(pure.LANES)
+        }
         if self.ids:
             task = self.model.tasks[self.ids[type(self).steps % len(self.ids)]]
             told = self.reading(lambda tx: work.get(tx, task.id))
@@ -520,6 +574,8 @@ def test_after_each_step_every_task_is_where_the_model_says(database: TestDataba
 
     with psycopg.connect(database.owner_url, autocommit=True, options="-c timezone=UTC") as owner:
         _frozen(owner)
+        # As a session that listens for what workers are handed.
+        owner.execute("select pg_advisory_lock(7331025, hashtext('c'))")
         fields = {"database": database, "db": runner.run(opened()), "runner": runner, "owner": owner, "seen": Counter()}
         machine: Any = type("Machine", (Work,), fields)
         runs = max(STEPS // PARTS // STEPS_A_RUN, 1)

@@ -215,7 +215,7 @@ async def test_a_worker_that_beats_at_this_moment_is_not_taken_for_lost(db: Data
         attempt = await _attempt(db)
         async with db.write() as tx:
             held = await work.beat(tx, attempt.worker, HOUR)
-            assert held == [work.Fence(attempt.task, attempt.fence)]
+            assert held == [work.Held(attempt.task, attempt.fence, True)]
             reap = await begun(db, work.reap, LEASE_S + 1)
             assert not await blocked_or_done(owner, reap, tx._connection.info.backend_pid)
         assert await reap.task == []

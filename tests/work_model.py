@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+LANES = 4
+HAND_OVER_S = 3
 PARKED = ("sleep", "event", "approval")
 
 
@@ -46,6 +48,19 @@ class Run:
     worker: int | None
     lease_until: float | None
     deadline_at: float
+
+
+@dataclass
+class Open:
+    """A claim that stands open, of the queues that it began with: what was given by each of its lanes, and may be."""
+
+    serves: set[tuple[str, str]]
+    given: list[int]
+    up_to: list[int]
+
+    @property
+    def most(self) -> int:
+        return max(up_to - given for given, up_to in zip(self.given, self.up_to, strict=True))
 
 
 @dataclass
@@ -100,6 +115,7 @@ class Model:
         self.queues: dict[tuple[str, str], Queue] = {}
         self.keys: dict[str, tuple[New, int]] = {}
         self.workers: dict[int, float] = {}
+        self.open: dict[int, Open] = {}
         self.paused: set[tuple[str, str]] = set()
         self.limits: dict[tuple[str, str], int] = {}
 
@@ -173,6 +189,42 @@ class Model:
                     rooms[brake] -= 1
         return taken
 
+    def claim_openly(
+        self, agents: Iterable[str], types: Iterable[str] | None, limit: int, worker: int, serves: set[tuple[str, str]]
+    ) -> list[int]:
+        """The tasks that are claimed; for the rest it stands open. `limit` is without what the worker has not heard of."""
+        taken = self.claim(agents, types, limit, worker)
+        serves = {queue for queue in serves if queue in self.queues}
+        if worker not in self.open and serves:
+            self.open[worker] = Open(serves, [0] * LANES, [0] * LANES)
+        if worker in self.open:
+            lanes, rest = self.open[worker], max(limit - len(taken), 0)
+            lanes.up_to = [given + (rest + LANES - 1 - lane) // LANES for lane, given in enumerate(lanes.given)]
+        return taken
+
+    def takers(self, task_id: int) -> set[int | None]:
+        """The workers of which one is handed the task that was just stored by itself; `None`: it may be that none is."""
+        task = self.tasks[task_id]
+        queue = (task.new.agent, task.new.type)
+        brakes = {("agent", task.new.agent), ("type", task.new.type)}
+        others = {(t.new.agent, t.new.type) for t in self.tasks.values() if t.ready and t.id != task_id}
+        waiting = {
+            worker: claim
+            for worker, claim in self.open.items()
+            if self.workers.get(worker, float("-inf")) > self.now and queue in claim.serves and claim.most > 0
+        }
+        if not task.ready or not waiting or queue in others or brakes & (self.paused | self.limits.keys()):
+            return {None}
+        most = max(claim.most for claim in waiting.values())
+        first = {worker: claim for worker, claim in waiting.items() if claim.most == most}
+        return {None if claim.serves & others else worker for worker, claim in first.items()}
+
+    def handed(self, task_id: int, fence: int, worker: int) -> None:
+        self.claimed(task_id, fence, worker, 0)
+        run = self.tasks[task_id].run
+        assert run is not None
+        run.lease_until = self.now + HAND_OVER_S
+
     def claimed(self, task_id: int, fence: int, worker: int | None, lease_s: int) -> float:
         """The task runs under that fence; until when, at the latest."""
         task = self.tasks[task_id]
@@ -242,24 +294,31 @@ class Model:
 
     def extend(self, task_id: int, fence: int, lease_s: int) -> None:
         run = self.hold(task_id, fence).run
-        if run is None or run.lease_until is None:
+        if run is None or run.worker is not None:
             raise Refused("fence_lost")
         run.lease_until = self.now + lease_s
 
-    def beat(self, worker: int, lease_s: int) -> set[tuple[int, int]] | None:
+    def beat(self, worker: int, lease_s: int, heard: Sequence[tuple[int, int]]) -> set[tuple[int, int]] | None:
         if not self.workers.get(worker, float("-inf")) > self.now:
             return None
         self.workers[worker] = self.now + lease_s
+        for task_id, fence in heard:
+            task = self._held(task_id, fence)
+            run = None if task is None else task.run
+            if run is not None and run.worker is not None and run.lease_until is not None and run.lease_until > self.now:
+                run.lease_until = None
         return {(t.id, t.run.fence) for t in self.tasks.values() if t.run is not None and t.run.worker == worker}
 
     def leave(self, worker: int) -> int:
         self.workers.pop(worker, None)
+        self.open.pop(worker, None)
         held = [(t.id, t.run.fence) for t in self.tasks.values() if t.run is not None and t.run.worker == worker]
         self.fail(held, "returned", None)
         return len(held)
 
     def reap(self) -> tuple[list[tuple[int, str, str]], dict[int, tuple[float, float]]]:
         self.workers = {worker: until for worker, until in self.workers.items() if until > self.now}
+        self.open = {worker: claim for worker, claim in self.open.items() if worker in self.workers}
         reaped: list[tuple[int, str, str]] = []
         between: dict[int, tuple[float, float]] = {}
         for task in sorted(self.tasks.values(), key=lambda task: task.id):
@@ -270,7 +329,10 @@ class Model:
             late = run.deadline_at <= self.now
             if gone or late or (run.lease_until is not None and run.lease_until <= self.now):
                 too_slow = late and (run.lease_until is None or run.deadline_at <= run.lease_until)
-                ended = "timeout" if too_slow else "crash"
+                unheard = run.lease_until is not None and run.worker in self.workers
+                ended = "timeout" if too_slow else "returned" if unheard else "crash"
+                if unheard and run.worker is not None:
+                    self.open.pop(run.worker, None)
                 (became,), later = self.fail([(task.id, run.fence)], ended, None)
                 reaped.append((task.id, ended, became))
                 between |= later

@@ -1,7 +1,7 @@
 """The database: pool and transactions, named SQL, idempotency claims, errors, migrations, the embedded server."""
 
 from tallystick.db.arrays import bigints, byteas, integers, sparse, texts
-from tallystick.db.bell import Bell, listen, ring
+from tallystick.db.bell import Bell, Post, listen, listen_privately, ring
 from tallystick.db.claims import Claimed, Key, claim, claim_one, claimed, key_reused
 from tallystick.db.embedded import EmbeddedServer
 from tallystick.db.pool import Connected, Database, PoolUse, ReadTx, Tx
@@ -24,6 +24,7 @@ __all__ = [
     "Key",
     "Migrated",
     "PoolUse",
+    "Post",
     "Queries",
     "Query",
     "ReadTx",
@@ -40,6 +41,7 @@ __all__ = [
     "integers",
     "key_reused",
     "listen",
+    "listen_privately",
     "listener",
     "migrate",
     "pass_on",

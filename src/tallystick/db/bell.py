@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 import psycopg
+from psycopg import sql
 
 from tallystick.db.pool import Database, Tx, watched
 from tallystick.db.queries import Queries
@@ -22,6 +25,7 @@ _log = logging.getLogger(__name__)
 _EVERY_S = 0.005
 _BURST = 20
 _AWAY_S = 1.0
+OWN_CHANNEL = 7331025
 _queries = Queries("tallystick.db")
 _NOTIFY = _queries.command("notify")
 
@@ -71,28 +75,78 @@ async def ring(database: Database, channel: str) -> None:
         await tx.run(_NOTIFY, {"channel": channel})
 
 
+class Post(Protocol):
+    """Who listens to a channel, and to one that is its own. Its methods are called on the event loop, and return at once."""
+
+    def rung(self) -> None:
+        """The bell was rung, or may have been."""
+
+    def told(self, text: str) -> None:
+        """Somebody sent this to the own channel."""
+
+    def reached(self, channel: str | None) -> None:
+        """The own channel is this one from now on; `None`: the connection is lost, and with it what was not told yet."""
+
+
 @contextlib.asynccontextmanager
 async def listen(database: Database, channel: str) -> AsyncIterator[asyncio.Event]:
     """An event that is set whenever the channel is rung; the connection is made again when it is lost."""
-    woken = asyncio.Event()
-    task = asyncio.create_task(_listen(database.url, channel, woken), name=f"listen {channel}")
+    woken = _Woken()
+    async with listen_privately(database, channel, woken, prefix=None):
+        yield woken.event
+
+
+@contextlib.asynccontextmanager
+async def listen_privately(database: Database, channel: str, post: Post, *, prefix: str | None) -> AsyncIterator[None]:
+    """Tell `post` of what comes on the channel, and on one of its own, whose name begins with `prefix` and cannot be guessed.
+
+    The session that listens to an own channel holds an advisory lock as long as it lives (`OWN_CHANNEL`, the hash of the name).
+    The connection is made again when it is lost.
+    """
+    task = asyncio.create_task(_listen(database.url, channel, post, prefix), name=f"listen {channel}")
     try:
-        yield woken
+        yield
     finally:
         await end([task])
 
 
-async def _listen(url: str, channel: str, woken: asyncio.Event) -> None:
+class _Woken:
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+    def rung(self) -> None:
+        self.event.set()
+
+    def told(self, text: str) -> None:
+        pass
+
+    def reached(self, channel: str | None) -> None:
+        pass
+
+
+async def _listen(url: str, channel: str, post: Post, prefix: str | None) -> None:
     while True:
         try:
             async with await _connect(url, f"tallystick listen {channel}") as connection:
-                await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
+                own = None if prefix is None else prefix + secrets.token_hex(16)
+                if own is not None:
+                    await connection.execute("select pg_advisory_lock(%s, hashtext(%s))", [OWN_CHANNEL, own])
+                    await connection.execute(sql.SQL("listen {}").format(sql.Identifier(own)))
+                # Last, as the name of the own channel is not to be seen where the server shows a session's latest statement.
+                await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+                if own is not None:
+                    post.reached(own)
                 # What was rung before we listened is found by looking once.
-                woken.set()
-                async for _ in connection.notifies():
-                    woken.set()
+                post.rung()
+                async for heard in connection.notifies():
+                    if heard.channel == channel:
+                        post.rung()
+                    else:
+                        post.told(heard.payload)
         except psycopg.OperationalError:
             _log.warning("lost the connection that listens for %s; trying again", channel)
+        finally:
+            post.reached(None)
         await asyncio.sleep(_AWAY_S)
 
 

@@ -158,6 +158,7 @@ KEPT: Mapping[str, str] = {
     "work.brake": _STAFF,
     "work.dead": "goes with the end of the task, which is waited for",
     "work.history": "counts",
+    "work.open_claim": "random names of channels",
     "work.outcome": _STAFF,
     "work.queue": _CODES,
     "work.run": "goes with the end of the attempt, which is waited for",

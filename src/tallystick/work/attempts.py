@@ -9,7 +9,7 @@ from tallystick import audit
 from tallystick.db import ReadTx, Tx
 from tallystick.kit import Conflict, Invalid, check_name, check_text, dumps
 from tallystick.work import store
-from tallystick.work.model import Fence, NewStep, Step, Wait
+from tallystick.work.model import Fence, Held, NewStep, Step, Wait
 from tallystick.work.service import check_lease, check_time
 
 MAX_STEPS = 10_000
@@ -27,18 +27,28 @@ async def register(tx: Tx, name: str, lease_s: int) -> int:
     return await store.register(tx, name, lease_s)
 
 
-async def beat(tx: Tx, worker_id: int, lease_s: int) -> list[Fence] | None:
+async def beat(tx: Tx, worker_id: int, lease_s: int, heard: Sequence[Fence] = ()) -> list[Held] | None:
     """A worker lives: its lease is as long as ever again, and these are the attempts it holds.
 
-    `None`: its lease was over. It holds nothing any more, and has to register anew.
+    `heard` are attempts that it was handed (`claim_openly`), and takes up with this. `None`: its lease was over. It holds
+    nothing any more, and has to register anew.
     """
     check_lease(lease_s)
-    return await store.held_by(tx, worker_id) if await store.beat(tx, worker_id, lease_s) else None
+    if not await store.beat(tx, worker_id, lease_s):
+        return None
+    if heard:
+        await store.take_up(tx, heard)
+    return await store.held_by(tx, worker_id)
 
 
 async def leave(tx: Tx, worker_id: int) -> int:
     """A worker ends: how many attempts it still held, which are queued again and not counted."""
     return await store.leave(tx, worker_id)
+
+
+async def close_claim(tx: Tx, worker_id: int) -> None:
+    """A worker that claimed openly is handed nothing more; what is being handed to it is waited for."""
+    await store.close_claim(tx, worker_id)
 
 
 async def extend(tx: Tx, task_id: int, fence: int, lease_s: int) -> None:

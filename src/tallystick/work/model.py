@@ -99,6 +99,19 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Handed:
+    """An attempt that the caller was handed; as `Claimed`."""
+
+    task_id: int
+    fence: int
+    agent: str
+    type: str
+    payload: Mapping[str, Any]
+    attempts: int
+    timeout_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The end of a task: `done` with its `result`, any JSON, or `failed` for good with its `error` and perhaps a result."""
 
@@ -203,6 +216,15 @@ class Fence:
 
     task_id: int
     fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An attempt that a worker holds. One that it was handed is `heard` once the worker has taken it up."""
+
+    task_id: int
+    fence: int
+    heard: bool
 
 
 @dataclass(frozen=True, slots=True)

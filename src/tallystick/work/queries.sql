@@ -1,6 +1,8 @@
 -- enqueue --
--- Store tasks and put each in its first place; see repeatable/20_enqueue.sql.
-select e.ids, work.announce(false) as announced, work.task_digests(e.ids) as digests
+-- Store tasks and put each in its first place; see repeatable/20_enqueue.sql. One that comes alone may be handed to who waits for it.
+select e.ids,
+       case when cardinality(e.ids) = 1 and work.hand_over(e.ids[1]) then true else work.announce(false) end as announced,
+       work.task_digests(e.ids) as digests
   from (select work.enqueue(%(principal)s::text, %(ids)s::bigint[], %(agents)s::text[], %(types)s::text[], %(payloads)s::text[],
                             %(priorities)s::integer[], %(max_attempts)s::integer[], %(run_at)s::timestamptz[],
                             %(deadline_at)s::timestamptz[], %(order_keys)s::text[], %(after_ord)s::integer[],
@@ -31,6 +33,20 @@ select task_id, fence, agent, type, payload, attempts, deadline_at, timeout_s
 select task_id, fence, agent, type, payload, attempts, deadline_at, timeout_s
   from work.claim_lightly(%(agents)s::text[], %(types)s::text[], %(worker)s::text, %(worker_id)s::bigint, %(limit)s::bigint,
                           %(lease_s)s::integer)
+
+-- claim_openly --
+-- The same, and what comes later is handed over, up to as many as were asked for; see repeatable/35_hand_over.sql.
+select task_id, fence, agent, type, payload, attempts, deadline_at, timeout_s
+  from work.claim_openly(%(agents)s::text[], %(types)s::text[], %(worker)s::text, %(worker_id)s::bigint, %(limit)s::bigint,
+                         %(channel)s::text, %(heard)s::bigint, %(open_agents)s::text[], %(open_types)s::text[])
+
+-- take_up --
+-- A worker has heard of what it was handed.
+select work.take_up(%(task_ids)s::bigint[], %(fences)s::bigint[]) is null as taken_up
+
+-- close_claim --
+-- A worker is handed nothing more.
+select work.close_claim(%(worker_id)s::bigint) is null as closed
 
 -- claim_these --
 -- Begin attempts of certain tasks, as far as they are queued and nobody else has them in hand.
@@ -71,8 +87,8 @@ select work.register(%(name)s::text, %(lease_s)s::integer) as id
 select work.beat(%(worker_id)s::bigint, %(lease_s)s::integer) as lives
 
 -- held_by --
--- The attempts that a worker holds.
-select r.task_id, r.fence
+-- The attempts that a worker holds, and whether it has heard of each.
+select r.task_id, r.fence, r.lease_until is null as heard
   from work.run r
  where r.worker_id = %(worker_id)s::bigint
 

@@ -9,7 +9,7 @@ from typing import Any
 from tallystick import audit
 from tallystick.db import Key, ReadTx, Tx, key_reused
 from tallystick.db import claim as take_keys
-from tallystick.kit import Conflict, Invalid, NotFound, check_name, check_text, digest
+from tallystick.kit import Conflict, Invalid, NotFound, check_name, check_text, digest, loads_stored
 from tallystick.work import store
 from tallystick.work.model import (
     STATUSES,
@@ -19,6 +19,7 @@ from tallystick.work.model import (
     Depth,
     Failure,
     Finish,
+    Handed,
     NewTask,
     Reaped,
     Task,
@@ -90,6 +91,36 @@ async def claim(
     return await store.claim(
         tx, agents=agents, types=types, worker=worker, worker_id=worker_id, limit=limit, lease_s=lease_s, lightly=lightly
     )
+
+
+async def claim_openly(
+    tx: Tx,
+    *,
+    agents: Sequence[str],
+    types: Sequence[str] | None,
+    worker: str,
+    worker_id: int,
+    limit: int,
+    channel: str,
+    heard: int,
+    serves: Sequence[tuple[str, str]],
+) -> list[Claimed]:
+    """As `claim`, lightly; and what it does not find is handed to the worker when it comes, up to `limit` in all.
+
+    Each such attempt is told on `channel` (`handed`), on which the worker listens, and a later call of this takes the place of
+    this one. `heard` is how many attempts the worker knows of that it was handed on the channel; `serves` are all agents and
+    types of which it is handed tasks. It takes them up with its next `beat`, within three seconds, or they are queued again.
+    """
+    _check_lease(worker, limit, 1)
+    return await store.claim_openly(
+        tx, agents=agents, types=types, worker=worker, worker_id=worker_id, limit=limit, channel=channel, heard=heard,
+        serves=serves,
+    )  # fmt: skip
+
+
+def handed(told: str) -> Handed:
+    """An attempt that was handed over, as its worker is told of it."""
+    return Handed(**loads_stored(told))
 
 
 async def claim_these(tx: Tx, task_ids: Sequence[int], *, worker: str, lease_s: int = 60) -> list[Claimed]:

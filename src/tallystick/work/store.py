@@ -18,6 +18,7 @@ from tallystick.work.model import (
     Failure,
     Fence,
     Finish,
+    Held,
     NewStep,
     NewTask,
     Question,
@@ -45,13 +46,16 @@ _NEXT_IDS = _queries.bind("next_ids", int)
 _UNKNOWN = _queries.bind("unknown", int)
 _CLAIM = _queries.bind("claim", Claimed)
 _CLAIM_LIGHTLY = _queries.bind("claim_lightly", Claimed)
+_CLAIM_OPENLY = _queries.bind("claim_openly", Claimed)
+_TAKE_UP = _queries.bind("take_up", bool)
+_CLOSE_CLAIM = _queries.bind("close_claim", bool)
 _CLAIM_THESE = _queries.bind("claim_these", Claimed)
 _FINISH = _queries.bind("finish", list[bool])
 _FAIL = _queries.bind("fail", list[str])
 _REPORT = _queries.bind("report", bool)
 _REGISTER = _queries.bind("register", int)
 _BEAT = _queries.bind("beat", bool)
-_HELD_BY = _queries.bind("held_by", Fence)
+_HELD_BY = _queries.bind("held_by", Held)
 _LEAVE = _queries.bind("leave", int)
 _EXTEND = _queries.bind("extend", bool)
 _REAP = _queries.bind("reap", Reaped)
@@ -145,6 +149,42 @@ async def claim(
     )
 
 
+async def claim_openly(
+    tx: Tx,
+    *,
+    agents: Sequence[str],
+    types: Sequence[str] | None,
+    worker: str,
+    worker_id: int,
+    limit: int,
+    channel: str,
+    heard: int,
+    serves: Sequence[tuple[str, str]],
+) -> list[Claimed]:
+    return await tx.all(
+        _CLAIM_OPENLY,
+        {
+            "agents": sorted(set(agents)),
+            "types": None if types is None else list(types),
+            "worker": worker,
+            "worker_id": worker_id,
+            "limit": limit,
+            "channel": channel,
+            "heard": heard,
+            "open_agents": [agent for agent, _ in serves],
+            "open_types": [type for _, type in serves],
+        },
+    )
+
+
+async def take_up(tx: Tx, attempts: Sequence[Fence]) -> None:
+    await tx.single(_TAKE_UP, {"task_ids": [each.task_id for each in attempts], "fences": [each.fence for each in attempts]})
+
+
+async def close_claim(tx: Tx, worker_id: int) -> None:
+    await tx.single(_CLOSE_CLAIM, {"worker_id": worker_id})
+
+
 async def claim_these(tx: Tx, task_ids: Sequence[int], *, worker: str, lease_s: int) -> list[Claimed]:
     return await tx.all(_CLAIM_THESE, {"task_ids": list(task_ids), "worker": worker, "lease_s": lease_s})
 
@@ -189,7 +229,7 @@ async def beat(tx: Tx, worker_id: int, lease_s: int) -> bool:
     return await tx.single(_BEAT, {"worker_id": worker_id, "lease_s": lease_s})
 
 
-async def held_by(tx: ReadTx, worker_id: int) -> list[Fence]:
+async def held_by(tx: ReadTx, worker_id: int) -> list[Held]:
     return await tx.all(_HELD_BY, {"worker_id": worker_id})
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
 from tallystick import agents, sdk, work
-from tallystick.db import Bell, Connected, Database, DatabaseSettings, Tx, listen
+from tallystick.db import Bell, Connected, Database, DatabaseSettings, Tx, listen_privately
 from tallystick.kit import Conflict, Unavailable, end, wait_for
 from tallystick.worker.lease import Lease
+from tallystick.worker.waiting import OpenClaim
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
+_AT_ONCE = 1000
 T = TypeVar("T")
 
 
@@ -45,8 +47,17 @@ class DatabaseBackend:
         self._ending: set[int] = set()
         self._news: asyncio.Queue[sdk.Lost] = asyncio.Queue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lease = Lease(database.url, settings, name=name, lease_s=lease_s, held=self._on_held, lost=self._on_lost)
-        self._woken: asyncio.Event | None = None
+        self._open = OpenClaim(self._on_handed)
+        self._closing: asyncio.Task[None] | None = None
+        self._lease = Lease(
+            database.url,
+            settings,
+            name=name,
+            lease_s=lease_s,
+            handed=self._open.to_take_up,
+            held=self._on_held,
+            lost=self._on_lost,
+        )
         self._is_dry = False
         self._claims: Connected | None = None
         self._around = AsyncExitStack()
@@ -74,19 +85,39 @@ class DatabaseBackend:
                     )
             await self._lease.open()
             self._claims = await self._around.enter_async_context(self._database.connected())
-            self._woken = await self._around.enter_async_context(listen(self._database, work.CHANNEL))
+            await self._around.enter_async_context(
+                listen_privately(self._database, work.CHANNEL, self._open, prefix=f"{work.CHANNEL}_")
+            )
             await self._around.enter_async_context(_running(self._bell.run()))
 
     async def claim(self, limit: int, wait_s: float) -> Sequence[sdk.Attempt]:
-        """Begin attempts; where there are no tasks, wait for the bell, or look again after `poll_s`."""
-        assert self._woken is not None, "open comes before claim"
+        """Begin attempts; where there are no tasks, wait for the bell, or look again after `poll_s`.
+
+        A claim that found less than it asked for stands open meanwhile: what comes is handed over, and needs no claim.
+        """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            self._closing = None
+        try:
+            return await self._next(limit, wait_s)
+        except asyncio.CancelledError:
+            # Nobody has a place any more for what would be handed over.
+            self._closing = asyncio.ensure_future(self._close_claim())
+            raise
+
+    async def _next(self, limit: int, wait_s: float) -> Sequence[sdk.Attempt]:
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_s
         while True:
-            if self._is_dry and not self._woken.is_set():
+            if handed := self._open.take(limit):
+                return handed
+            if self._is_dry and not self._open.is_rung and self._open.suffices(limit):
                 # The last claim found less than it asked for. For whatever came since then, the bell is rung.
-                await wait_for(self._woken, min(until - loop.time(), self._poll_s))
-            self._woken.clear()
+                self._open.stirred.clear()
+                await wait_for(self._open.stirred, min(until - loop.time(), self._poll_s))
+                if handed := self._open.take(limit):
+                    return handed
+            self._open.is_rung = False
             # A claim whose caller is cancelled goes on; what it got goes back when the lease ends.
             task = loop.create_task(self._claim(limit))
             self._claiming.add(task)
@@ -114,8 +145,7 @@ class DatabaseBackend:
                 for (place, _), what in zip(failures, became, strict=True):
                     held[place] = what != "lost"
             await self._recognize(ends, held)
-        for each in ends:
-            self._handed.pop(each.attempt.fence, None)
+        self._drop([each.attempt.fence for each in ends])
         return held
 
     async def steps(self, attempt: sdk.Attempt) -> Sequence[sdk.StepRecord]:
@@ -183,6 +213,8 @@ class DatabaseBackend:
     async def close(self) -> None:
         """End the lease; what is still held goes back to its queue."""
         await asyncio.gather(*self._claiming, return_exceptions=True)
+        if self._closing is not None:
+            await self._closing
         await self._lease.close()
         if self._giving_back is not None:
             await asyncio.gather(self._giving_back, return_exceptions=True)
@@ -191,6 +223,7 @@ class DatabaseBackend:
         if worker_id is not None:
             async with self._answered():
                 await self._database.retrying(lambda tx: work.leave(tx, worker_id))
+        self._open.drop(self._handed)
         self._handed.clear()
 
     async def _claim(self, limit: int) -> Sequence[sdk.Attempt]:
@@ -198,22 +231,19 @@ class DatabaseBackend:
         if worker_id is None:
             raise sdk.BackendAway("there is no lease at this moment")
         attempts: list[sdk.Attempt] = []
+        self._open.belongs_to(worker_id)
+        # While there is more than is asked for, there is nothing to wait for.
+        channel = self._open.channel if self._closing is None and (self._is_dry or self._open.left > 0) else None
         try:
             async with self._answered():
                 for agent, types in self._types.items():
                     room = limit - len(attempts)
                     if room > 0:
-                        claim = partial(
-                            work.claim,
-                            agents=[agent],
-                            types=types,
-                            worker=self._name,
-                            worker_id=worker_id,
-                            limit=room,
-                            lightly=True,
-                        )
+                        claim = self._claim_of(agent, types, worker_id, room, channel)
                         claimed = await self._database.retrying(claim, one_statement=True, on=self._claims)
                         attempts += [_attempt(each) for each in claimed]
+            if channel is not None:
+                self._open.left = limit - len(attempts)
         except sdk.BackendAway:
             # Those of the agents before are ours in any case. Whether more are, the next beat tells.
             self._lease.hurry()
@@ -223,6 +253,54 @@ class DatabaseBackend:
         for attempt in attempts:
             self._handed[attempt.fence] = now
         return attempts
+
+    def _claim_of(
+        self, agent: str, types: Sequence[str], worker_id: int, limit: int, channel: str | None
+    ) -> Callable[[Tx], Awaitable[list[work.Claimed]]]:
+        if channel is None:
+            return partial(
+                work.claim, agents=[agent], types=types, worker=self._name, worker_id=worker_id, limit=limit, lightly=True
+            )
+        return partial(
+            work.claim_openly,
+            agents=[agent],
+            types=types,
+            worker=self._name,
+            worker_id=worker_id,
+            limit=limit,
+            channel=channel,
+            heard=self._open.heard,
+            serves=[(agent, type) for agent, types in self._types.items() for type in types],
+        )
+
+    async def _close_claim(self) -> None:
+        """Be handed nothing more, and give back what was handed over and has not begun."""
+        await asyncio.gather(*self._claiming, return_exceptions=True)
+        worker_id = self._lease.worker_id
+        try:
+            if worker_id is not None:
+                async with self._answered():
+                    await self._database.retrying(lambda tx: work.close_claim(tx, worker_id), one_statement=True)
+            self._open.begin()
+            await self._return_handed()
+        except sdk.BackendAway as error:
+            _log.warning("%s could not say that it takes no more tasks: %s", self._name, error)
+
+    async def _return_handed(self) -> None:
+        if not (handed := self._open.take(_AT_ONCE)):
+            return
+        reason = "worker_stopped: the worker it was handed to was stopped"
+        back = [work.Failure(each.task_id, each.fence, reason, "returned", retry_in_s=0) for each in handed]
+        async with self._answered():
+            await self._database.retrying(lambda tx: work.fail(tx, back, self._name))
+        self._drop([each.fence for each in handed])
+        self._bell.ring()
+
+    def _on_handed(self, attempt: sdk.Attempt) -> None:
+        self._handed[attempt.fence] = time.monotonic()
+        if self._closing is not None and self._closing.done():
+            # It was under way when the claim was closed.
+            self._closing = asyncio.ensure_future(self._close_claim())
 
     async def _recognize(self, ends: Sequence[sdk.End], held: list[bool]) -> None:
         """An end that did not hold may be one whose answer was lost: then its own fence has ended the task, in that way."""
@@ -240,7 +318,7 @@ class DatabaseBackend:
         async with self._database.read() as tx:
             return all(await work.ended_under(tx, [fence for fence, _ in attempts], [ended for _, ended in attempts]))
 
-    def _on_held(self, held: Sequence[work.Fence], asked_at: float) -> None:
+    def _on_held(self, held: Sequence[work.Held], asked_at: float) -> None:
         self._tell(lambda: self._compare(held, asked_at))
 
     def _on_lost(self) -> None:
@@ -253,7 +331,7 @@ class DatabaseBackend:
         except RuntimeError:
             _log.debug("the loop is closed, so nobody is left to be told of lost attempts")
 
-    def _compare(self, held: Sequence[work.Fence], asked_at: float) -> None:
+    def _compare(self, held: Sequence[work.Held], asked_at: float) -> None:
         """What the database says is held, beside what was handed out."""
         fences = {each.fence for each in held}
         # What was claimed while the database was asked is not in its answer.
@@ -264,7 +342,9 @@ class DatabaseBackend:
                 if since < asked_at and fence not in fences and fence not in self._ending
             ]
         )
-        unheard = [each for each in held if each.fence not in self._handed]
+        self._open.taken_up(held)
+        # What is being handed over at this moment goes back by itself where its news is lost.
+        unheard = [work.Fence(each.task_id, each.fence) for each in held if each.heard and each.fence not in self._handed]
         if unheard and (self._giving_back is None or self._giving_back.done()):
             self._giving_back = asyncio.ensure_future(self._give_back(unheard))
 
@@ -297,7 +377,12 @@ class DatabaseBackend:
             yield
         finally:
             self._ending.discard(attempt.fence)
-        self._handed.pop(attempt.fence, None)
+        self._drop([attempt.fence])
+
+    def _drop(self, fences: Iterable[int]) -> None:
+        for fence in fences:
+            self._handed.pop(fence, None)
+        self._open.drop(fences)
 
     @asynccontextmanager
     async def _answered(self) -> AsyncIterator[None]:
@@ -320,8 +405,7 @@ class DatabaseBackend:
         self._forget(list(self._handed))
 
     def _forget(self, lost: Sequence[int]) -> None:
-        for fence in lost:
-            del self._handed[fence]
+        self._drop(lost)
         if lost:
             self._news.put_nowait(sdk.Lost(frozenset(lost)))
 

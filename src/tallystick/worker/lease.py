@@ -15,14 +15,16 @@ from tallystick.kit import TallystickError
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.5
 _LEAST_PATIENCE_S = 2.0
+_TAKE_UP_S = 1.0
 
 
 class Lease:
     """Holds a lease for one worker, until it is closed. `worker_id` is what to claim under; it changes when a lease is lost.
 
-    `held` is told, from the thread, which attempts the database says are held, and the time (`time.monotonic`) just before it
-    was asked; `lost` that all that was claimed before is over. A worker that could not beat for as long as its lease says so by
-    itself, whatever the database would say, and even if that never answers.
+    `handed` is asked, from the thread, for attempts that were handed over, which a beat is to take up. `held` is told, from the
+    thread, which attempts the database says are held, and the time (`time.monotonic`) just before it was asked; `lost` that all
+    that was claimed before is over. A worker that could not beat for as long as its lease says so by itself, whatever the
+    database would say, and even if that never answers.
     """
 
     def __init__(
@@ -32,13 +34,15 @@ class Lease:
         *,
         name: str,
         lease_s: int,
-        held: Callable[[Sequence[work.Fence], float], None],
+        handed: Callable[[], Sequence[work.Fence]],
+        held: Callable[[Sequence[work.Held], float], None],
         lost: Callable[[], None],
     ) -> None:
         small = (settings or DatabaseSettings()).model_copy(update={"pool_max_size": 1})
         self._database = (url, small)
         self._name = name
         self._lease_s = lease_s
+        self._handed = handed
         self._held = held
         self._lost = lost
         self._worker_id: int | None = None
@@ -89,8 +93,7 @@ class Lease:
         wait_s = self._lease_s / 4
         self._renew(self._good)
         while True:
-            await asyncio.to_thread(self._wake.wait, wait_s)
-            self._wake.clear()
+            await self._wait(wait_s)
             if self._is_closed:
                 break
             database = database or Database(url, settings)
@@ -114,13 +117,22 @@ class Lease:
         if database is not None:
             await database.close()
 
+    async def _wait(self, seconds: float) -> None:
+        """Wait for the time of the next beat, or until one is needed."""
+        until = time.monotonic() + seconds
+        while (left_s := until - time.monotonic()) > 0:
+            if await asyncio.to_thread(self._wake.wait, min(left_s, _TAKE_UP_S)) or self._handed():
+                break
+        self._wake.clear()
+
     async def _beat(self, database: Database) -> None:
         began = time.monotonic()
         await database.open(wait_s=_LEAST_PATIENCE_S)
         worker_id = self._worker_id
         if worker_id is not None:
+            handed = self._handed()
             async with database.write() as tx:
-                held = await work.beat(tx, worker_id, self._lease_s)
+                held = await work.beat(tx, worker_id, self._lease_s, handed)
             if self._worker_id != worker_id:
                 # It was over before the answer came.
                 return

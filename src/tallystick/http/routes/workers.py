@@ -58,7 +58,7 @@ async def register(body: WorkerBody, call: CurrentCall) -> Response:
 async def beat(worker_id: PathId, body: WorkerBody, call: CurrentCall) -> Response:
     """Keep the lease; answers what is held under it. A lease that was over (`lease_lost`) does not come back."""
 
-    async def beat(tx: Tx) -> list[work.Fence]:
+    async def beat(tx: Tx) -> list[work.Held]:
         await check_own(tx, call, worker_id)
         held = await work.beat(tx, worker_id, body.lease_s)
         if held is None:

@@ -38,6 +38,7 @@ declare
     v_tasks  bigint[];
     v_fences bigint[];
 begin
+    delete from work.open_claim o where o.worker_id = p_worker_id;
     delete from work.worker w where w.id = p_worker_id returning w.name into v_name;
     select array_agg(r.task_id), array_agg(r.fence) into v_tasks, v_fences from work.run r where r.worker_id = p_worker_id;
     if v_tasks is null then
@@ -63,13 +64,13 @@ as $$
 begin
     update work.run r
        set lease_until = db.clock() + make_interval(secs => p_lease_s)
-     where r.task_id = p_task and r.fence = p_fence and r.lease_until is not null;
+     where r.task_id = p_task and r.fence = p_fence and r.worker_id is null;
     return found;
 end
 $$;
 
--- work.reap: end up to p_limit attempts whose lease is over (crash) or that took too long (timeout); how each ended up. Any worker may
--- do so at any time. Runs that somebody is finishing at this moment are left to them.
+-- work.reap: end up to p_limit attempts whose lease is over (crash), that took too long (timeout), or that were handed to a worker which
+-- lives and did not take them up (returned); how each ended up. Any worker may do so at any time. Runs that somebody is finishing at this moment are left to them.
 create or replace function work.reap(p_limit bigint)
 returns table (task_id bigint, ended text, became text)
 language plpgsql
@@ -90,8 +91,9 @@ begin
     select array_agg(r.task_id order by r.task_id), array_agg(r.fence order by r.task_id), array_agg(r.ended order by r.task_id)
       into v_tasks, v_fences, v_ended
       from (select r.task_id, r.fence,
-                   case when r.deadline_at <= v_now and (r.lease_until is null or r.deadline_at <= r.lease_until)
-                        then 'timeout' else 'crash' end as ended
+                   case when r.deadline_at <= v_now and (r.lease_until is null or r.deadline_at <= r.lease_until) then 'timeout'
+                        when r.lease_until is not null and exists (select from work.worker w where w.id = r.worker_id) then 'returned'
+                        else 'crash' end as ended
               from work.run r
              where (r.worker_id is not null and not exists (select from work.worker w where w.id = r.worker_id))
                 or r.lease_until <= v_now
@@ -99,6 +101,15 @@ begin
              order by r.task_id
              limit p_limit
                for update of r skip locked) r;
+    -- Who is gone, or does not hear, is handed nothing more.
+    delete from work.open_claim o
+     where o.worker_id in (select x.worker_id
+                             from work.open_claim x
+                            where not exists (select from work.worker w where w.id = x.worker_id)
+                               or exists (select from work.run r
+                                           where r.task_id = any (v_tasks) and r.worker_id = x.worker_id
+                                             and r.lease_until is not null)
+                              for update of x skip locked);
     if v_tasks is null then
         return;
     end if;
@@ -107,6 +118,7 @@ begin
       from unnest(v_tasks, v_ended,
                   work.fail(v_tasks, v_fences, v_ended,
                             array(select case e.ended when 'crash' then 'lease_lost: the worker that ran it was lost'
+                                                      when 'returned' then 'not_taken_up: the worker it was handed to did not hear of it'
                                                       else 'attempt_timeout: the attempt took too long' end
                                     from unnest(v_ended) with ordinality as e (ended, ord) order by e.ord),
                             null)) as u (task_id, ended, became);

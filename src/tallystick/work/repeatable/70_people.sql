@@ -101,6 +101,8 @@ language sql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+    -- What is handed over at this moment is begun before the limit, and counted by it.
+    select pg_advisory_xact_lock(7331026) where p_max_running is not null;
     insert into work.brake as b (kind, name, max_running, paused_at, paused_by)
     values (p_kind, p_name, p_max_running, case when p_by is not null then db.clock() end, p_by)
         on conflict (kind, name) do update

@@ -9,6 +9,8 @@ grant execute on function
     work.task_digests(bigint[]), work.outcome_digests(bigint[]), work.step_digests(bigint[]),
     work.claim_lightly(text[], text[], text, bigint, bigint, integer), work.announce(boolean),
     work.claim_these(bigint[], text, integer),
+    work.claim_openly(text[], text[], text, bigint, bigint, text, bigint, text[], text[]),
+    work.hand_over(bigint), work.take_up(bigint[], bigint[]), work.close_claim(bigint),
     work.finish(bigint[], bigint[], text[], text[], text[], text),
     work.fail(bigint[], bigint[], text[], text[], real[]),
     work.report(bigint, text, jsonb, text, text),

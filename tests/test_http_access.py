@@ -384,7 +384,9 @@ async def test_actions_by_name_about_others_objects_are_answered_as_about_unknow
     async with serving(db, _CLOSED, keyed=True) as client:
         kinds = (await client.get("/v1/action-types", headers={"authorization": f"Bearer {bank[who]}"})).json()["items"]
         others = {"customer.credential", "policy.apply"}
-        assert {kind["name"] for kind in kinds if kind["proposable"]} == proposals["MINE"].keys() | others
+        # Names of ours have a dot; a test of plug-ins may have left a type without one.
+        ours = {kind["name"] for kind in kinds if kind["proposable"] and "." in kind["name"]}
+        assert ours == proposals["MINE"].keys() | others
 
         async def told(half: str, type: str, payload: Any) -> tuple[int, str]:
             body = {"type": type, "payload": payload}

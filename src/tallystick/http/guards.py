@@ -8,17 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from tallystick import actions, cases, customers, identity, ledger, payments, trading, work
+from tallystick.db import ReadTx
 from tallystick.http.services import Call
 from tallystick.http.shapes import MAX_ID
 from tallystick.kit import Forbidden, NotFound
 
 Guard = Callable[["Asked"], Awaitable[None]]
 Values = Callable[["Asked"], Iterable[Any]]
+Thing = TypeVar("Thing", int, str)
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 _MAX_LOOKED_AT = 20_000
@@ -161,74 +163,69 @@ def of_journal(place: Values, *, whole: bool = False) -> Guard:
 
 
 def of_hold(place: Values) -> Guard:
-    async def guard(asked: Asked) -> None:
-        if asked.principal.accounts is None:
-            return
-        for id in _ids(place(asked)):
-            async with asked.call.database.read() as tx:
-                found = await ledger.hold(tx, id)
-            if found.account not in asked.principal.accounts:
-                raise NotFound("unknown_hold", f"there is no hold {id}")
+    async def account(tx: ReadTx, id: int) -> str:
+        return (await ledger.hold(tx, id)).account
 
-    return guard
+    return _of_their_account(_numbers(place), account, lambda id: NotFound("unknown_hold", f"there is no hold {id}"))
 
 
 def of_payment(place: Values) -> Guard:
-    async def guard(asked: Asked) -> None:
-        if asked.principal.accounts is None:
-            return
-        for id in _ids(place(asked)):
-            async with asked.call.database.read() as tx:
-                found = await payments.get(tx, id)
-            if found.payment.account not in asked.principal.accounts:
-                raise NotFound("unknown_payment", f"there is no external payment {id}")
+    async def account(tx: ReadTx, id: int) -> str | None:
+        return (await payments.get(tx, id)).payment.account
 
-    return guard
+    return _of_their_account(
+        _numbers(place), account, lambda id: NotFound("unknown_payment", f"there is no external payment {id}")
+    )
 
 
 def of_portfolios(*places: Values) -> Guard:
     """The cash accounts of all portfolios that are named there are within reach."""
 
-    async def guard(asked: Asked) -> None:
-        if asked.principal.accounts is None:
-            return
-        for name in _texts(places, asked):
-            if not _can_be_stored(name):
-                continue
-            async with asked.call.database.read() as tx:
-                found = await trading.portfolio(tx, name)
-            if found.account not in asked.principal.accounts:
-                raise trading.unknown_portfolio(name)
+    async def account(tx: ReadTx, name: str) -> str:
+        return (await trading.portfolio(tx, name)).account
 
-    return guard
+    return _of_their_account(_names(*places), account, trading.unknown_portfolio)
 
 
 def of_order(place: Values) -> Guard:
-    async def guard(asked: Asked) -> None:
-        if asked.principal.accounts is None:
-            return
-        for id in _ids(place(asked)):
-            async with asked.call.database.read() as tx:
-                found = await trading.order(tx, id)
-            if found.account not in asked.principal.accounts:
-                raise trading.unknown_order(id)
+    async def account(tx: ReadTx, id: int) -> str:
+        return (await trading.order(tx, id)).account
 
-    return guard
+    return _of_their_account(_numbers(place), account, trading.unknown_order)
 
 
 def of_standing_order(place: Values) -> Guard:
+    async def account(tx: ReadTx, name: str) -> str:
+        return (await customers.plan(tx, name)).account
+
+    return _of_their_account(_names(place), account, customers.unknown_standing_order)
+
+
+def _of_their_account(
+    named: Callable[[Asked], list[Thing]],
+    account: Callable[[ReadTx, Thing], Awaitable[str | None]],
+    unknown: Callable[[Thing], NotFound],
+) -> Guard:
+    """Each thing that is named belongs to an account within reach."""
+
     async def guard(asked: Asked) -> None:
         if asked.principal.accounts is None:
             return
-        for name in _texts([place], asked):
-            if not _can_be_stored(name):
-                continue
+        for one in named(asked):
             async with asked.call.database.read() as tx:
-                found = await customers.plan(tx, name)
-            if found.account not in asked.principal.accounts:
-                raise customers.unknown_standing_order(name)
+                found = await account(tx, one)
+            if found not in asked.principal.accounts:
+                raise unknown(one)
 
     return guard
+
+
+def _numbers(place: Values) -> Callable[[Asked], list[int]]:
+    return lambda asked: _ids(place(asked))
+
+
+def _names(*places: Values) -> Callable[[Asked], list[str]]:
+    return lambda asked: [name for name in _texts(places, asked) if _can_be_stored(name)]
 
 
 def of_case(place: Values) -> Guard:

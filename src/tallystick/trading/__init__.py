@@ -6,6 +6,7 @@ from tallystick.trading.model import AverageDailyValue, LoadedPrices, Price
 from tallystick.trading.order_model import (
     MARGIN_PERCENT,
     SHARES,
+    SYMBOL_PATTERN,
     Book,
     Fill,
     Holding,
@@ -46,6 +47,7 @@ __all__ = [
     "MARGIN_PERCENT",
     "REFERENCES",
     "SHARES",
+    "SYMBOL_PATTERN",
     "AverageDailyValue",
     "BadRow",
     "Book",

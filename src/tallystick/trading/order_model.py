@@ -32,7 +32,8 @@ MARGIN_PERCENT = 5
 MAX_OPEN = 1_000
 """How many orders of a portfolio may be open at once, and how many instruments it may hold or have ordered."""
 
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.-]{0,11}")
+SYMBOL_PATTERN = r"[A-Z0-9][A-Z0-9.-]{0,11}"
+_SYMBOL = re.compile(SYMBOL_PATTERN)
 _PRICE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,8})?")
 _DECIMALS = Asset("", SHARES.scale + 8)
 """As many decimals as a quantity times a price can have."""

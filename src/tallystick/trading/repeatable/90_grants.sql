@@ -4,5 +4,5 @@ grant usage on schema trading to tallystick_app, tallystick_auditor;
 grant select on all tables in schema trading to tallystick_app, tallystick_auditor;
 grant insert, update on trading.price to tallystick_app;
 grant insert on trading.portfolio to tallystick_app;
-grant usage on sequence trading.trade_order_id_seq, trading.portfolio_id_seq to tallystick_app;
+grant usage on sequence trading.trade_order_id_seq to tallystick_app;
 grant execute on all functions in schema trading to tallystick_app;

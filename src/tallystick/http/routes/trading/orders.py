@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,9 +52,7 @@ _FILL: JsonDict = {
     "at": "2026-04-21T12:40:00.123456Z",
 }
 
-Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9.-]{0,11}$", examples=["AAPL"])]
-Side = Literal["buy", "sell"]
-Status = Literal["placed", "partly_filled", "filled", "cancelled"]
+Symbol = Annotated[str, Field(pattern=f"^{trading.SYMBOL_PATTERN}$", examples=["AAPL"])]
 
 
 class TradeOrderBody(Strict):
@@ -62,7 +60,7 @@ class TradeOrderBody(Strict):
 
     portfolio: Name = Field(examples=["GROWTH-7"])
     instrument: Symbol
-    side: Side
+    side: trading.Side
     quantity: Amount = Field(description="Of shares, with up to 6 decimals.", examples=["25"])
     limit_price: Amount | None = Field(default=None, description="With up to 8 decimals.", examples=["101"])
 
@@ -83,10 +81,10 @@ class TradeOrderAnswer(BaseModel):
     portfolio: str
     account_id: str
     instrument: str
-    side: Side
+    side: trading.Side
     quantity: str
     limit_price: str | None
-    status: Status
+    status: trading.OrderStatus
     filled: str
     remaining: str
     amount: MoneyAnswer
@@ -152,8 +150,8 @@ async def list_orders(
     call: CurrentCall,
     portfolio: Annotated[Name | None, Query(description="Only those of this portfolio.")] = None,
     instrument: Annotated[Symbol | None, Query(description="Only those of this instrument.")] = None,
-    side: Annotated[Side | None, Query()] = None,
-    status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
+    side: Annotated[trading.Side | None, Query()] = None,
+    status: Annotated[trading.OrderStatus | None, Query(description="Only those in this status.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:

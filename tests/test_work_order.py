@@ -6,10 +6,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from tallystick import work
-from tallystick.db import Database
+from tallystick.db import Database, Tx
 from tests.conftest import TestDatabase
 from tests.working import (
     Owner,
@@ -297,3 +298,35 @@ async def test_one_that_ends_while_its_dependent_is_stored_is_seen_by_one_of_the
             assert await statuses(db, second) == ["queued" if end == "done" else "cancelled"]
             await call(db, work.cancel, second, "me")
             owner.check()
+
+
+@pytest.mark.parametrize("place", ["ready", "run"])
+async def test_who_waits_for_a_task_that_moves_meanwhile_holds_no_key_that_its_end_needs(
+    db: Database, database: TestDatabase, place: str
+) -> None:
+    async def cancelled(tx: Tx) -> Any:
+        return (await work.cancel(tx, first, "me")).status
+
+    async def done(tx: Tx) -> Any:
+        return await work.finish(tx, [work.Finish(first, held.fence, "done")], "w")
+
+    with Owner(database) as owner, psycopg.connect(database.owner_url) as keeper:
+        first = await one(db, order_key="k")
+        held = await claim_one(db)
+        await call(db, work.park, first, held.fence, sleeping(in_s=0))
+        # While somebody holds the key, another task is to be stored under it, after this one, which waits.
+        keeper.execute("select work.lock_keys(array['a'], array['k'])")
+        storing = await begun(db, lambda tx: work.enqueue(tx, "me", [new(order_key="k", after=[first])]))
+        assert await blocked_or_done(owner, storing, keeper.info.backend_pid)
+        # It waits no more, and then somebody has it in hand who wants the key as well.
+        await call(db, work.wake_due)
+        if place == "run":
+            held = await claim_one(db)
+        ending = await begun(db, cancelled if place == "ready" else done)
+        assert await blocked_or_done(owner, ending, storing.pid)
+        keeper.rollback()
+        assert await ending.task == ("cancelled" if place == "ready" else [True])
+        (second,) = await storing.task
+        assert await statuses(db, second) == ["cancelled" if place == "ready" else "queued"]
+        assert owner.all("select deadlocks from pg_stat_database where datname = current_database()") == [0]
+        owner.check()

@@ -31,10 +31,7 @@ declare
     v_now     constant timestamptz := db.clock();
     v_ids     bigint[];
     v_edge    bigint;
-    v_after   bigint;
-    v_found   text;
-    v_later   bigint[] := '{}';
-    v_failed  bigint[] := '{}';
+    v_failed  bigint[];
     v_agents  text[];
     v_keys    text[];
     v_seed    constant bytea := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
@@ -74,14 +71,9 @@ begin
         return v_ids;
     end if;
 
-    for v_after in select distinct a.task from unnest(p_after) as a (task) order by a.task loop
-        v_found := work.stays_active(v_after);
-        if v_found is null then
-            v_later := v_later || v_after;
-        elsif v_found = 'not done' then
-            v_failed := v_failed || v_after;
-        end if;
-    end loop;
+    select array_agg(u.agent), array_agg(u.key) into v_agents, v_keys
+      from (select distinct u.agent, u.key from unnest(p_agent, p_order_key) as u (agent, key) where u.key is not null) u;
+    v_failed := work.hold_still(array(select distinct a.task from unnest(p_after) as a (task) order by a.task), v_agents, v_keys);
     with stored as (
         insert into work.task (id, queue, payload, priority, max_attempts, run_at, deadline_at, order_key, created_by, created_at)
         select u.id, q.id, u.payload::jsonb, coalesce(u.priority, 0), u.max_attempts, u.run_at, u.deadline_at, u.order_key,
@@ -104,14 +96,6 @@ begin
     select s.id, s.queue, s.priority, 0, 0, s.deadline_at is not null or s.order_key is not null,
            case when s.order_key is null then 'tasks' else 'turn' end, v_now
       from stored s;
-    select array_agg(u.agent), array_agg(u.key) into v_agents, v_keys
-      from (select distinct u.agent, u.key from unnest(p_agent, p_order_key) as u (agent, key) where u.key is not null) u;
-    perform work.lock_keys(v_agents, v_keys);
-    foreach v_after in array v_later loop
-        if work.stays_anywhere(v_after) = 'not done' then
-            v_failed := v_failed || v_after;
-        end if;
-    end loop;
     if p_after is not null then
         insert into work.dependency (on_task, task_id)
         select distinct a.task, v_ids[a.ord]
@@ -155,8 +139,11 @@ begin
 end
 $$;
 
--- work.stays_anywhere: the same for a task that waited a moment ago.
-create or replace function work.stays_anywhere(p_task bigint) returns text
+-- work.hold_still: lock tasks where they are, in the order of their ids, and order keys; which of the tasks ended without being done.
+--
+-- What is queued, running or dead comes before keys, and what waits comes after them. Where a task no longer waits when that is its
+-- turn, all locks are given back before they are taken anew: whoever moved it may need one of the keys.
+create or replace function work.hold_still(p_tasks bigint[], p_agents text[], p_keys text[]) returns bigint[]
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -164,18 +151,41 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    v_state text;
+    v_task   bigint;
+    v_state  text;
+    v_wait   bigint[];
+    v_failed bigint[];
 begin
+    if cardinality(p_tasks) = 0 then
+        perform work.lock_keys(p_agents, p_keys);
+        return '{}';
+    end if;
     for i in 1 .. 20 loop
-        perform 1 from work.wait w where w.task_id = p_task for key share;
-        if found then
-            return 'live';
-        end if;
-        v_state := work.stays_active(p_task);
-        if v_state is not null then
-            return v_state;
-        end if;
+        v_wait := '{}';
+        v_failed := '{}';
+        begin
+            foreach v_task in array p_tasks loop
+                v_state := work.stays_active(v_task);
+                if v_state is null then
+                    v_wait := v_wait || v_task;
+                elsif v_state = 'not done' then
+                    v_failed := v_failed || v_task;
+                end if;
+            end loop;
+            perform work.lock_keys(p_agents, p_keys);
+            foreach v_task in array v_wait loop
+                perform 1 from work.wait w where w.task_id = v_task for key share;
+                if not found then
+                    raise exception using errcode = 'TS006';
+                end if;
+            end loop;
+            return v_failed;
+        exception when sqlstate 'TS006' then
+            null;
+        end;
     end loop;
-    raise exception 'task % moves too fast to be waited for', p_task using errcode = '55P03';
+    raise exception 'task % moves too fast to be waited for', v_task using errcode = '55P03';
 end
 $$;
+
+drop function if exists work.stays_anywhere(bigint);

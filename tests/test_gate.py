@@ -301,11 +301,16 @@ async def test_the_books_post_nothing_without_a_decision_that_was_not_used(db: D
     assert isinstance(denied, actions.Denied)
     with pytest.raises(Conflict, match="decision_needed"):
         await post(denied.decision_id)
+    async with db.write() as tx:
+        (paid,) = await actions.propose(tx, house("clerk"), [actions.NewTransfer("ALICE", "BOB", "1.00")])
+        assert isinstance(paid, actions.Transfer)
+        assert paid.status == "posted"
     with psycopg.connect(database.owner_url) as connection:
-        (used,) = connection.execute("select min(decision_id) from policy.consumption").fetchone() or (0,)
-    with pytest.raises(Conflict, match="decision_consumed"):
-        await post(used)
-    assert await _posted(db, "BOB") == 100_000
+        (later,) = connection.execute("select min(decision_id) from policy.consumption").fetchone() or (0,)
+    for used in (later, paid.decision_id):
+        with pytest.raises(Conflict, match="decision_consumed"):
+            await post(used)
+    assert await _posted(db, "BOB") == 100_100
 
 
 async def test_one_free_approval_is_used_once_by_sixty_four_who_want_it(db: Database) -> None:

@@ -190,6 +190,7 @@ async def test_a_batch_of_more_decisions_than_an_event_lists_is_looked_at_whole(
 
 
 _POSTED = "(select min(decision_id) from actions.transfer where status = 'posted')"
+_USED = "(select min(d.id) from policy.decision d where d.used_by is not null)"
 _REFUSED = "(select max(decision_id) from actions.transfer where reason = 'insufficient_funds')"
 _DENIED = "(select min(decision_id) from actions.transfer where reason = 'denied')"
 _AGREED = "(select min(id) from policy.decision where approval_id is not null and outcome = 'allow')"
@@ -243,6 +244,15 @@ CHANGES: dict[str, tuple[str, set[tuple[str, str]]]] = {
     ),
     "use by another": (
         f"update policy.consumption set xid = (xid::text::bigint + 1)::text::xid8 where decision_id = {_POSTED}",
+        {("decision_used_twice", "")},
+    ),
+    "own use deleted": (f"update policy.decision set used_by = null where id = {_USED}", {("decision_unused", "")}),
+    "own use made up": (
+        f"update policy.decision set used_by = '5' where id = {_REFUSED}",
+        {("decision_misused", "decision {refused}")},
+    ),
+    "own use by another": (
+        f"update policy.decision set used_by = (used_by::text::bigint + 1)::text::xid8 where id = {_USED}",
         {("decision_used_twice", "")},
     ),
     "vote deleted": (

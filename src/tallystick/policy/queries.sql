@@ -56,7 +56,7 @@ select d.id, d.digest, d.name, d.effective_from, d.applied_by, d.applied_at
 -- decision --
 -- One decision.
 select d.id, d.at, d.principal, d.on_behalf_of, d.action, d.digest, d.policy, d.facts, d.verdict, d.outcome, d.task_id,
-       d.approval_id, exists (select from policy.consumption c where c.decision_id = d.id) as consumed,
+       d.approval_id, d.used_by is not null or exists (select from policy.consumption c where c.decision_id = d.id) as consumed,
        d.erased_by
   from policy.decision d
  where d.id = %(id)s::bigint
@@ -64,7 +64,7 @@ select d.id, d.at, d.principal, d.on_behalf_of, d.action, d.digest, d.policy, d.
 -- decisions --
 -- A page of decisions below an id, newest first; what is null does not matter.
 select d.id, d.at, d.principal, d.on_behalf_of, d.action, d.digest, d.policy, d.facts, d.verdict, d.outcome, d.task_id,
-       d.approval_id, exists (select from policy.consumption c where c.decision_id = d.id) as consumed,
+       d.approval_id, d.used_by is not null or exists (select from policy.consumption c where c.decision_id = d.id) as consumed,
        d.erased_by
   from policy.decision d
  where d.id < %(before)s::bigint

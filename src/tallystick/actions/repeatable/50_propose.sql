@@ -78,7 +78,7 @@ grant execute on function
 -- transfers themselves, new payees and the audit event.
 --
 -- The arrays run in parallel, one element a transfer: p_outcome is allow or deny, p_fresh whether the payee is new to the account. What
--- is denied is stored as failed. The decisions are either those of p_decision, or kept here (policy.keep): p_digest to p_salt say what
+-- is denied is stored as failed. The decisions are either those of p_decision, or kept here (policy.keep_used): p_digest to p_salt say what
 -- they are, under the policy with that digest, and p_counters to p_sums what they use up. p_request are the requests that ask for them,
 -- p_decided the digest of the decisions for the record. The answer is one row: for each element the journal, or why there is none, and
 -- the decision.
@@ -116,6 +116,9 @@ declare
     n          constant integer := cardinality(p_id);
     v_ok       integer[];
     v_count    integer;
+    v_from     bigint[];
+    v_to       bigint[];
+    v_amount   bigint[];
     v_ids      bigint[];
     v_journals integer[];
     v_accounts bigint[];
@@ -126,26 +129,26 @@ declare
     v_digests  bytea;
     v_consumed bigint[];
 begin
-    if p_decision is null then
-        decisions := policy.keep(
-            array_fill(p_principal, array[n]), array_fill(p_for, array[n]), array_fill('transfer'::text, array[n]), p_digest,
-            array_fill(p_policy, array[n]), p_facts, p_verdict, p_outcome, array_fill(p_task, array[n]), null, p_salt, p_counters,
-            p_counts, p_sums);
+    if 'allow' = all (p_outcome) then
+        v_count := n;
+        v_from := p_from;
+        v_to := p_to;
+        v_amount := p_amount;
     else
-        decisions := p_decision;
+        select array_agg(u.ord::integer order by u.ord), array_agg(u.debit order by u.ord), array_agg(u.credit order by u.ord),
+               array_agg(u.amount order by u.ord), count(*)
+          into v_ok, v_from, v_to, v_amount, v_count
+          from unnest(p_outcome, p_from, p_to, p_amount) with ordinality as u (outcome, debit, credit, amount, ord)
+         where u.outcome = 'allow';
     end if;
-    select array_agg(u.ord::integer order by u.ord) into v_ok
-      from unnest(p_outcome) with ordinality as u (outcome, ord)
-     where u.outcome = 'allow';
-    v_count := coalesce(cardinality(v_ok), 0);
     if v_count > 0 then
-        select array_agg(e.k order by e.k, e.amount), array_agg(e.account_id order by e.k, e.amount),
-               array_agg(e.amount order by e.k, e.amount)
+        select array_agg(e.k), array_agg(e.account_id), array_agg(e.amount)
           into v_journals, v_accounts, v_amounts
-          from (select f.k::integer as k, v.account_id, v.amount
-                  from unnest(v_ok) with ordinality as f (place, k)
-                 cross join lateral (values (p_from[f.place], -p_amount[f.place]), (p_to[f.place], p_amount[f.place]))
-                       as v (account_id, amount)) as e;
+          from (select u.k::integer as k, case side.n when 1 then u.debit else u.credit end as account_id,
+                       case side.n when 1 then -u.amount else u.amount end as amount
+                  from unnest(v_from, v_to, v_amount) with ordinality as u (debit, credit, amount, k)
+                 cross join (values (1), (2)) as side (n)
+                 order by u.k, side.n) as e;
         v_ids := case when v_count = n then p_id else array(select p_id[u.place] from unnest(v_ok) as u (place)) end;
         select array_agg(c.journal_id order by c.ord), array_agg(c.refusal order by c.ord),
                array_agg(c.journal_id order by c.ord) filter (where c.journal_digest is not null),
@@ -165,20 +168,22 @@ begin
           from generate_series(1, n) as u (ord)
           left join unnest(v_ok, v_ids_of, v_why) as k (place, journal, why) on k.place = u.ord;
     end if;
-    -- A decision whose transfer the books refuse is not consumed: nothing came of it.
-    if cardinality(v_posted) = n then
-        v_consumed := decisions;
+    -- A decision whose transfer the books refuse is not used: nothing came of it.
+    if p_decision is null then
+        decisions := policy.keep_used(p_principal, p_for, 'transfer', p_policy, p_task, p_digest, p_facts, p_verdict, p_outcome, p_salt,
+                                      journal_ids, p_counters, p_counts, p_sums);
     else
-        select array_agg(u.decision) into v_consumed
-          from unnest(journal_ids, decisions) as u (journal, decision)
-         where u.journal is not null;
-    end if;
-    if v_consumed is null then
-        null;
-    elsif p_decision is null then
-        perform policy.consume_kept(v_consumed);
-    else
-        perform policy.consume(v_consumed);
+        decisions := p_decision;
+        if cardinality(v_posted) = n then
+            v_consumed := decisions;
+        else
+            select array_agg(u.decision) into v_consumed
+              from unnest(journal_ids, decisions) as u (journal, decision)
+             where u.journal is not null;
+        end if;
+        if v_consumed is not null then
+            perform policy.consume(v_consumed);
+        end if;
     end if;
 
     stored_at := clock_timestamp();

@@ -18,6 +18,8 @@ set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
+declare
+    v_taken bigint;
 begin
     insert into db.claim (scope, key, hash, kind, ref_id)
     select u.scope, u.key, u.hash, u.kind, u.ref_id
@@ -25,6 +27,14 @@ begin
      where u.key is not null
      order by u.scope, u.key, u.ord
         on conflict (scope, key) do nothing;
+    get diagnostics v_taken = row_count;
+    if v_taken = cardinality(array_remove(p_key, null)) then
+        return query
+        select u.ord::integer, 'fresh', u.ref_id
+          from unnest(p_ref_id) with ordinality as u (ref_id, ord)
+         order by u.ord;
+        return;
+    end if;
 
     -- A new statement, so that it sees what the transactions we waited for have committed.
     return query

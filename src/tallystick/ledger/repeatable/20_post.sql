@@ -54,7 +54,6 @@ declare
     v_refusal     text[] := array_fill(null::text, array[n]);
     v_replayed    boolean[];
     v_refused     boolean := false;
-    v_wanted      bigint[];
     v_account     bigint[];
     v_asset       text[];
     v_status      text[];
@@ -116,14 +115,13 @@ begin
     end if;
 
     -- Balances are locked in id order, so that two batches cannot deadlock. What is read here is read under the lock.
-    select array_agg(distinct u.account_id) into v_wanted from unnest(p_entry_account || p_guard_account) as u (account_id);
     select array_agg(b.account_id), array_agg(b.asset), array_agg(b.status), array_agg(b.floor), array_agg(b.dr), array_agg(b.cr),
            array_agg(b.held), array_agg(b.seq), bool_or(b.status <> 'open'), bool_or(b.held > 0),
            greatest(clock_timestamp(), max(b.last_at) + interval '1 microsecond')
       into v_account, v_asset, v_status, v_floor, v_dr, v_cr, v_held, v_seq, v_shut, v_any_held, v_now
       from (select x.account_id, x.asset, x.status, x.floor, x.dr, x.cr, x.held, x.seq, x.last_at
               from ledger.balance x
-             where x.account_id = any (v_wanted)
+             where x.account_id = any (p_entry_account || p_guard_account)
              order by x.account_id
                for no key update) as b;
 
@@ -131,12 +129,6 @@ begin
     select array_agg(k.place order by u.ord) into v_at
       from unnest(p_entry_account) with ordinality as u (account_id, ord)
       left join unnest(v_account) with ordinality as k (account_id, place) on k.account_id = u.account_id;
-
-    select array_agg(distinct x.journal) into v_bad
-      from (select u.journal
-              from unnest(p_entry_journal, p_entry_amount, v_at) as u (journal, amount, place)
-             group by u.journal, v_asset[u.place]
-            having sum(u.amount) <> 0) as x;
 
     if v_any_held then
         -- A hold whose time is over binds nothing, whether or not it was swept yet.
@@ -177,9 +169,23 @@ begin
             v_why := r_why[j];
         elsif v_last <= v_first then
             v_why := 'too_few_entries';
-        elsif v_bad is not null and j = any (v_bad) then
-            v_why := 'unbalanced';
-        elsif p_effective_at[j] < v_closed then
+        elsif v_last = v_first + 1 and p_entry_amount[v_first] = -p_entry_amount[v_last]
+              and v_asset[v_at[v_first]] = v_asset[v_at[v_last]] then
+            -- Most journals: what one account gives another takes.
+            null;
+        else
+            if v_bad is null then
+                select coalesce(array_agg(distinct x.journal), '{}') into v_bad
+                  from (select u.journal
+                          from unnest(p_entry_journal, p_entry_amount, v_at) as u (journal, amount, place)
+                         group by u.journal, v_asset[u.place]
+                        having sum(u.amount) <> 0) as x;
+            end if;
+            if j = any (v_bad) then
+                v_why := 'unbalanced';
+            end if;
+        end if;
+        if v_why is null and p_effective_at[j] < v_closed then
             v_why := 'period_closed';
         end if;
         if v_why is null then

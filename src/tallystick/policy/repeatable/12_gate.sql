@@ -84,31 +84,31 @@ begin
     end if;
 
     if cardinality(p_lists) > 0 then
-        select array_agg(u.ord), array_agg(e.entry_id)
-          into places, entries
+        select array_agg(u.ord) filter (where e.entry_id is not null), array_agg(e.entry_id) filter (where e.entry_id is not null),
+               array_agg(distinct u.list) filter (where l.name is null)
+          into places, entries, unlisted
           from unnest(p_lists, p_names, p_ids) with ordinality as u (list, name_form, id_form, ord)
-          join policy.list l on l.name = u.list
-         cross join lateral (
-             -- The offset keeps each look-up by itself: a list that was just imported has no statistics, and is not to be read whole.
-             select le.entry_id
-               from policy.list_entry le
-              where le.normalized = case l.kind when 'names' then u.name_form else u.id_form end
-                and le.version = l.version
-             offset 0
-         ) e;
-        select array_agg(u.list)
-          into unlisted
-          from (select distinct n.list from unnest(p_lists) as n (list)) u
-         where not exists (select from policy.list l where l.name = u.list);
+          left join policy.list l on l.name = u.list
+          left join lateral (
+              -- The offset keeps each look-up by itself: a list that was just imported has no statistics, and is not to be read whole.
+              select le.entry_id
+                from policy.list_entry le
+               where le.normalized = case l.kind when 'names' then u.name_form else u.id_form end
+                 and le.version = l.version
+              offset 0
+          ) e on true;
     end if;
     places := coalesce(places, '{}');
     entries := coalesce(entries, '{}');
     unlisted := coalesce(unlisted, '{}');
 
+    -- As policy.in_force says, whose call would be a statement more.
     select d.digest, case when d.digest is distinct from p_known then d.body end
       into digest, body
       from policy.document d
-     where d.id = policy.in_force(at);
+     where d.effective_from <= at
+     order by d.effective_from desc, d.id desc
+     limit 1;
     return next;
 end
 $$;
@@ -156,7 +156,7 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
-    if exists (select from unnest(p_counts, p_sums) as u (count, sum) where u.count < 0 or u.sum < 0) then
+    if 0 > any (p_counts) or 0 > any (p_sums) then
         raise exception 'a counter only rises' using errcode = 'TS003';
     end if;
     update policy.counter c
@@ -200,6 +200,48 @@ begin
 end
 $$;
 
+-- policy.keep_used: the same for decisions about one principal's actions of one type under one policy, by the function that carries them
+-- out: where p_effect says what came of a decision, it is used by this transaction as it is written. It is open to functions of the
+-- owner only.
+create or replace function policy.keep_used(
+    p_principal text, p_on_behalf_of text, p_action text, p_policy text, p_task_id bigint, p_digests bytea[], p_facts text[],
+    p_verdicts text[], p_outcomes text[], p_salts bytea[], p_effect bigint[], p_counters bigint[], p_counts bigint[], p_sums bigint[]
+) returns bigint[]
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_at  constant timestamptz := db.clock();
+    v_ids bigint[];
+begin
+    if cardinality(p_counters) > 0 then
+        if 0 > any (p_counts) or 0 > any (p_sums) then
+            raise exception 'a counter only rises' using errcode = 'TS003';
+        end if;
+        update policy.counter c
+           set count = c.count + u.count, sum = c.sum + u.sum
+          from unnest(p_counters, p_counts, p_sums) as u (id, count, sum)
+         where c.id = u.id;
+    end if;
+    with kept as (
+        insert into policy.decision (at, principal, on_behalf_of, action, digest, policy, facts, verdict, outcome, task_id, salt, used_by)
+        select v_at, p_principal, p_on_behalf_of, p_action, u.digest, p_policy, u.facts, u.verdict, u.outcome, p_task_id, u.salt,
+               case when u.effect is not null then pg_current_xact_id() end
+          from unnest(p_digests, p_facts, p_verdicts, p_outcomes, p_salts, p_effect)
+               with ordinality as u (digest, facts, verdict, outcome, salt, effect, ord)
+         order by u.ord
+        returning id
+    )
+    select array_agg(k.id order by k.id) into v_ids from kept k;
+    return v_ids;
+end
+$$;
+
 -- policy.decision_texts: what the record holds the digest of, in `decided`: three lines, of what the decision is and what came of it, the
 -- facts and the verdict, with the salt; of a decision that was erased neither, and the event that erased it.
 create or replace function policy.decision_texts(p_ids bigint[]) returns table (id bigint, salt bytea, text text, erased_by bigint)
@@ -232,8 +274,9 @@ as $$
     select t.id, t.salt, t.text, t.erased_by,
            case when t.erased_by is not null
                 then (select substring(e.items from 32 * array_position(e.refs, t.id) - 31 for 32) from audit.event e where e.id = t.erased_by) end,
-           c.xid::text
+           coalesce(d.used_by, c.xid)::text
       from policy.decision_texts(p_ids) with ordinality as t (id, salt, text, erased_by, ord)
+      join policy.decision d on d.id = t.id
       left join policy.consumption c on c.decision_id = t.id
      order by t.ord;
 $$;
@@ -256,7 +299,7 @@ begin
     select d.id
       from unnest(p_ids) as u (id)
       join policy.decision d on d.id = u.id
-     where d.outcome = 'allow'
+     where d.outcome = 'allow' and d.used_by is null
         on conflict (decision_id) do nothing;
     get diagnostics v_taken = row_count;
     if v_taken = cardinality(p_ids) then
@@ -285,17 +328,7 @@ begin
 end
 $$;
 
--- policy.consume_kept: the same for decisions that allow and were kept by the function that carries out their effects: they are as they
--- have to be, so they are not looked up. It is open to functions of the owner only.
-create or replace function policy.consume_kept(p_ids bigint[]) returns void
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    insert into policy.consumption (decision_id) select u.id from unnest(p_ids) as u (id);
-end
-$$;
+drop function if exists policy.consume_kept(bigint[]);
 
 -- policy.apply: a document is in force from a time on, which is not in the past.
 create or replace function policy.apply(p_digest text, p_name text, p_body text, p_effective_from timestamptz, p_by text)

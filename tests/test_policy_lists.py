@@ -61,7 +61,7 @@ async def _listed(db: Database, **facts: Any) -> str:
     about = {"action": "transfer", "kind": "agent", "roles": [], "counterparty": "CZ65 0800", "counterparty_name": None} | facts
     rules = policy.parse(RULES)
     async with db.write() as tx:
-        usage = await policy.gather(tx, rules, [about])
+        usage = await policy.gather(tx, policy.Wanted(rules, [about]))
     usage.fill(about)
     return policy.evaluate(rules, about).outcome
 

@@ -37,7 +37,7 @@ async def _try(db: Database, rules: policy.Policy, batch: list[policy.Facts]) ->
     """The amounts that were allowed and are committed."""
 
     async def work(tx: Any) -> list[int]:
-        usage = await policy.gather(tx, rules, batch)
+        usage = await policy.gather(tx, policy.Wanted(rules, batch))
         allowed = []
         for facts in batch:
             usage.fill(facts)

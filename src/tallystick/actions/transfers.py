@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,13 +24,15 @@ from tallystick.actions.model import (
 )
 from tallystick.db import ReadTx, Tx, key_reused
 from tallystick.identity import Principal
-from tallystick.kit import Conflict, Invalid, NotFound, TallystickError, check_text, digest, format_minor, parse_minor
+from tallystick.kit import Conflict, Invalid, NotFound, TallystickError, check_text, digest, end, format_minor, parse_minor
 
 _NEWEST = 2**63 - 1
 ledger.keep_kind("transfer", reversible=True)
 
 
 TYPE = "transfer"
+_MANY = 400
+"""So many transfers in a call are prepared while the process works out what the rules ask about them."""
 _LATER = frozenset({"customer", "payee_known_s"})
 """The facts of a transfer that are read under the locks of the posting."""
 
@@ -169,7 +172,7 @@ async def page(
 
 
 def check(place: int, new: NewTransfer, accounts: Mapping[str, ledger.AccountRef], by: Principal) -> Checked:
-    debit, credit = (accounts.get(name) for name in (new.from_account, new.to_account))
+    debit, credit = accounts.get(new.from_account), accounts.get(new.to_account)
     if debit is None or (by.accounts is not None and debit.name not in by.accounts):
         raise NotFound("unknown_account", f"there is no account {new.from_account}")
     if credit is None:
@@ -205,10 +208,7 @@ async def _decide(tx: Tx, by: Principal, items: Sequence[Checked], task_id: int 
         items, said, answers = await _agreed(tx, by, items, agreed)
         if not items:
             return answers
-    who = policy.principal_facts(by)
-    about = [facts_of(item.debit, item.credit, item.amount, item.new.settle) | who for item in items]
-    early = policy.wanted_early(about, _LATER)
-    prepared = await store.prepare(tx, by.name, [item.row for item in items], [item.credit.name for item in items], early)
+    about, wanted, prepared = await _prepared(tx, by, items)
     replays: dict[int, int] = {}
     fresh: list[_Known] = []
     for item, facts, one, state, id, customer, known_s in zip(
@@ -224,11 +224,41 @@ async def _decide(tx: Tx, by: Principal, items: Sequence[Checked], task_id: int 
             facts["payee_known_s"] = known_s
             fresh.append(_Known(item, id, facts, known_s is None, one))
     if fresh:
-        usage = early.usage(prepared) if early is not None else None
+        usage = None
+        if wanted is not None:
+            usage = wanted.usage(prepared) if len(items) < _MANY else await policy.gather(tx, wanted)
         if usage is None or not usage.in_force:
             _, usage = await policy.gather_current(tx, [each.facts for each in fresh])
         answers |= await _gated(tx, by, fresh, usage, task_id=task_id, asking=agreed is None)
     return answers | await _first_answers(tx, replays)
+
+
+async def _prepared(
+    tx: Tx, by: Principal, items: Sequence[Checked]
+) -> tuple[list[policy.Facts], policy.Wanted | None, store.Prepared]:
+    """The facts of transfers, what the rules ask about them, and what the database says of them under lock.
+
+    What the rules ask is answered with it where there are few. It takes long to find out about many, so the database is not
+    kept waiting: it is asked in a statement of its own.
+    """
+
+    def asked() -> tuple[list[policy.Facts], policy.Wanted | None]:
+        who = policy.principal_facts(by)
+        about = [facts_of(item.debit, item.credit, item.amount, item.new.settle) | who for item in items]
+        return about, policy.wanted_early(about, _LATER)
+
+    rows, payees = [item.row for item in items], [item.credit.name for item in items]
+    if len(items) < _MANY:
+        about, wanted = asked()
+        return about, wanted, await store.prepare(tx, by.name, rows, payees, wanted)
+    preparing = asyncio.create_task(store.prepare(tx, by.name, rows, payees, None))
+    try:
+        await asyncio.sleep(0)
+        about, wanted = asked()
+    except BaseException:
+        await end([preparing])
+        raise
+    return about, wanted, await preparing
 
 
 async def _gated(

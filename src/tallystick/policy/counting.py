@@ -157,12 +157,11 @@ def wanted_early(facts_list: Sequence[Facts], later: frozenset[str]) -> Wanted |
     return Wanted(policy, facts_list)
 
 
-async def gather(tx: Tx, policy: Policy, facts_list: Sequence[Facts]) -> Usage:
-    """Lock what the policy's rules count for these actions, and read it, with what they look for on lists: one statement.
+async def gather(tx: Tx, wanted: Wanted) -> Usage:
+    """Lock what the rules count for some actions, and read it, with what they look for on lists: one statement.
 
-    The locks are held to the end of the transaction. A transaction gathers once; `MAX_BATCH` actions are the most.
+    The locks are held to the end of the transaction, which gathers once.
     """
-    wanted = Wanted(policy, facts_list)
     return wanted.usage(await store.gather(tx, wanted.parameters()))
 
 
@@ -170,7 +169,7 @@ async def gather_current(tx: Tx, facts_list: Sequence[Facts]) -> tuple[Policy, U
     """The policy in force, and what `gather` says under it: one statement, or two where the policy has just changed."""
     policy = _known[_newest]
     for _ in range(_TRIES):
-        usage = await gather(tx, policy, facts_list)
+        usage = await gather(tx, Wanted(policy, facts_list))
         if usage.in_force:
             return policy, usage
         policy = _known.get(usage.digest or EMPTY.digest) or await current(tx)

@@ -6,7 +6,7 @@ does so only where no other allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -170,6 +170,26 @@ class Policy:
 def evaluate(policy: Policy, facts: Facts) -> Verdict:
     """What the policy says of an action with these facts. Nothing else is looked at: the same facts give the same bytes."""
     bundle = policy.bundle(facts)
+    if bundle.checks is not None and _all_kept(bundle.checks, facts):
+        return policy.allowed(bundle.allows)
+    return _asked(policy, bundle, facts)
+
+
+def _all_kept(checks: tuple[Callable[[Facts], object | None], ...], facts: Facts) -> bool:
+    """Whether some limits are kept, and there is nothing else to say."""
+    if facts.get("mandate") is not None or facts.get("parts") is not None:
+        return False
+    try:
+        for check in checks:
+            if check(facts) is not None:
+                return False
+    except WRONG_SHAPE:
+        return False
+    return True
+
+
+def _asked(policy: Policy, bundle: _Bundle, facts: Facts) -> Verdict:
+    """What the rules say, one by one."""
     allows, heard = bundle.allows, None
     for rule in bundle.others.candidates(facts):
         if rule.limit is not None and not rule.conditions:
@@ -358,13 +378,19 @@ class _Index:
 
 
 class _Bundle:
-    """Rules that may apply: those that always allow, the others, and of these the ones that count or look into lists."""
+    """Rules that may apply: those that always allow, the others, and of these the ones that count or look into lists.
 
-    __slots__ = ("allows", "others", "searches_by", "searching")
+    `checks` are the limits of the others, where there are few, all of them apply and something always allows.
+    """
+
+    __slots__ = ("allows", "checks", "others", "searches_by", "searching")
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.allows = tuple(rule for rule in rules if _always_allows(rule))
-        self.others = _Index(tuple(rule for rule in rules if not _always_allows(rule)))
+        others = tuple(rule for rule in rules if not _always_allows(rule))
+        self.others = _Index(others)
+        limits = [rule.limit.check for rule in others if rule.limit is not None and not rule.conditions]
+        self.checks = tuple(limits) if self.allows and len(limits) == len(others) <= _FEW else None
         limited = [(rule, rule.limit) for rule in rules if rule.limit is not None]
         searching = [(rule, limit) for rule, limit in limited if limit.counter is not None or limit.lookups is not None]
         self.searching = _Index(tuple(rule for rule, _ in searching))

@@ -23,16 +23,10 @@ class Move:
 
 
 _queries = Queries(__package__, "batched.sql")
-_LOCK_ACCOUNTS = _queries.bind("lock_accounts", bool)
 _AROUND = _queries.bind("around", store.PayeeFacts)
 _NEXT_IDS = _queries.bind("next_ids", int)
 _INSERT_BATCH = _queries.bind("insert_batch", datetime)
 _OF_BATCH = _queries.bind("of_batch", int)
-
-
-async def lock(tx: Tx, moves: Sequence[Move]) -> None:
-    accounts = {account for move in moves for account in (move.from_account, move.to_account)}
-    await tx.single(_LOCK_ACCOUNTS, {"accounts": bigints(sorted(accounts))})
 
 
 async def around(tx: ReadTx, moves: Sequence[Move]) -> list[store.PayeeFacts]:

@@ -1,8 +1,3 @@
--- lock_accounts --
--- Take the locks of postings between accounts, before those of counters, as single transfers do.
-select true as locked
-  from actions.lock_accounts(%(accounts)b::bigint[])
-
 -- around --
 -- What is to be known of the accounts of transfers: who owns the one that pays, and for how long it knows the other.
 select c.customer_id as customer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -159,6 +159,10 @@ async def _reversal_facts(tx: ReadTx, payload: ReverseJournal) -> Mapping[str, A
     return facts
 
 
+async def _reversal_locks(_: ReadTx, payload: ReverseJournal) -> Iterable[str]:
+    return [entry.account for entry in payload.entries or ()]
+
+
 async def _reverse(tx: Tx, by: Principal, payload: ReverseJournal) -> ledger.Posted:
     reversal = await ledger.read_reversal(tx, by.name, payload.named(), on_behalf_of=by.on_behalf_of)
     return await ledger.reverse_on_record(tx, replace(reversal, approval_id=tx.approval))
@@ -249,7 +253,7 @@ def _tell_posted(posted: ledger.Posted) -> Mapping[str, Any]:
     return {"journal": None if posted.journal_id is None else str(posted.journal_id), "reason": posted.refusal}
 
 
-register(ActionType("journal.reverse", ReverseJournal, _reversal_facts, _reverse, _tell_posted))
+register(ActionType("journal.reverse", ReverseJournal, _reversal_facts, _reverse, _tell_posted, locks=_reversal_locks))
 register(
     ActionType(
         "hold.place",

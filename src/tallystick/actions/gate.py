@@ -130,9 +130,7 @@ async def enter_many(
             kind = registry.of(payload)
             if kind.roles.isdisjoint(by.roles):
                 raise Forbidden("role_missing", f"{kind.name} is proposed by: {', '.join(sorted(kind.roles))}")
-            facts = dict(await kind.facts(tx, payload))
-            await check_reach(tx, by, facts)
-            new.append((place, Asked(kind.name, digests[place], facts)))
+            new.append((place, await ask(tx, by, payload, digests[place])))
         except TallystickError as refusal:
             answers[place] = refusal
     if len(new) == 1:
@@ -160,12 +158,58 @@ async def enter_many(
     return [answers[place] for place in range(len(proposals))]
 
 
+async def ask(tx: Tx, by: Principal, payload: Any, digest: bytes) -> Asked:
+    """What policy is to be asked about an action. Refuses as the type's facts and `check_reach` do."""
+    kind = registry.of(payload)
+    facts = dict(await kind.facts(tx, payload))
+    await check_reach(tx, by, facts)
+    touches = set(_accounts(facts))
+    if facts.get("account") is not None:
+        touches.add(facts["account"])
+    if facts.get("counterparty") is not None and facts.get("counterparty_kind") != "external":
+        touches.add(facts["counterparty"])
+    if kind.locks is not None:
+        touches.update(await kind.locks(tx, payload))
+    return Asked(kind.name, digest, facts, frozenset(touches))
+
+
+async def lock_all(tx: Tx, by: Principal, payloads: Iterable[Any]) -> None:
+    """Take the locks of actions that one transaction is to decide one after the other: of all their accounts, then of all that
+    is counted of them. One that cannot be read is left out; it is refused in its turn.
+    """
+    asked: list[Asked] = []
+    for payload in payloads:
+        try:
+            asked.append(await ask(tx, by, payload, b""))
+        except TallystickError:
+            continue
+    if asked:
+        await _lock(tx, asked)
+        await policy.gather_current(tx, _about(by, asked))
+
+
+async def _lock(tx: Tx, asked: Iterable[Asked]) -> None:
+    """Lock the accounts of actions, all of them at once and before any counter, as transfers do.
+
+    So nothing waits for an account while it holds a counter that somebody with the account waits for.
+    """
+    names = {name for one in asked for name in one.touches}
+    if names:
+        await store.lock_accounts(tx, names)
+
+
+def _about(by: Principal, asked: Iterable[Asked]) -> list[policy.Facts]:
+    who = policy.principal_facts(by)
+    return [{**one.facts, "action": one.type, **who} for one in asked]
+
+
 async def decide_one(
     tx: Tx, by: Principal, payload: Any, asked: Asked, *, task_id: int | None = None, agreed: approvals.Approval | None = None
 ) -> Decided:
     """What the current policy says of one action, and of its parts where it has any; see `decide` and `decide_whole`."""
     of = registry.of(payload).parts
     if of is not None:
+        await _lock(tx, [asked])
         return await decide_whole(tx, by, asked, await of(tx, payload), task_id=task_id, agreed=agreed)
     (decided,) = await decide(tx, by, [asked], task_id=task_id, agreed=[agreed])
     return decided
@@ -185,8 +229,8 @@ async def decide(
     What policy holds is allowed where people have `agreed` to it, and their quorum covers what policy asks for now.
     One event of the record tells of them, unless the caller's own does (`tell`).
     """
-    who = policy.principal_facts(by)
-    about = [{**one.facts, "action": one.type, **who} for one in asked]
+    await _lock(tx, asked)
+    about = _about(by, asked)
     _, usage = await policy.gather_current(tx, about)
     weighed = weigh(by, usage, asked, about, task_id=task_id, agreed=agreed)
     ids = await policy.keep(tx, weighed.new, usage)
@@ -217,8 +261,7 @@ async def decide_whole(
     parts only those decisions are kept that speak against it. Decisions of parts that pass are used up with the whole's; what
     people have agreed to of a part, they have agreed to of the whole, whose decision says so.
     """
-    who = policy.principal_facts(by)
-    about, *of_parts = [{**one.facts, "action": one.type, **who} for one in (whole, *parts)]
+    about, *of_parts = _about(by, (whole, *parts))
     rules, usage = await policy.gather_current(tx, [about, *of_parts])
     # The whole is held against what was used before it, and its parts one after the other.
     usage.fill(about)

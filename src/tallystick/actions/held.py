@@ -1,8 +1,8 @@
-"""One function a query of held actions, and of the keys that stand for them."""
+"""One function a query of held actions, of the keys that stand for them, and of what is locked before they are decided."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,7 @@ class Kept(Action):
 
 _queries = Queries(__package__, "held.sql")
 _LOCK_KEYS = _queries.bind("lock_keys", bool)
+_LOCK_ACCOUNTS = _queries.bind("lock_accounts", bool)
 _USES = _queries.bind("uses", Use)
 _INSERT = _queries.bind("insert_action", int)
 _SET_APPROVAL = _queries.command("set_approval")
@@ -51,6 +52,10 @@ async def uses(tx: Tx, scope: str, keys: Sequence[str]) -> dict[str, Use]:
     """What keys stand for already. From here on, this transaction alone looks at them."""
     await tx.all(_LOCK_KEYS, {"scope": scope, "keys": list(keys)})
     return {use.key: use for use in await tx.all(_USES, {"scope": scope, "keys": list(keys)})}
+
+
+async def lock_accounts(tx: Tx, names: Iterable[str]) -> None:
+    await tx.single(_LOCK_ACCOUNTS, {"names": list(names)})
 
 
 async def claim_key(tx: Tx, scope: str, key: str, hash: bytes, *, kind: str, ref_id: int) -> None:

@@ -6,6 +6,11 @@ select pg_advisory_xact_lock(h.hash) is null as locked
          order by 1
         offset 0) as h
 
+-- lock_accounts --
+-- Take the locks of postings between accounts of some names, before those of counters.
+select true as locked
+  from actions.lock_accounts(%(names)s::text[])
+
 -- uses --
 -- What keys stand for.
 select key, kind, hash, ref_id

@@ -89,11 +89,15 @@ def reasons_of(verdict: str) -> tuple[Reason, ...]:
 
 
 class Asked(NamedTuple):
-    """An action that policy is asked about: its type, the digest of type and payload (32 bytes), and the facts of it."""
+    """An action that policy is asked about: its type, the digest of type and payload (32 bytes), and the facts of it.
+
+    `touches` are the names of the accounts that it may move, which are locked before it is decided.
+    """
 
     type: str
     digest: bytes
     facts: Mapping[str, Any]
+    touches: frozenset[str] = frozenset()
 
 
 class Decided(NamedTuple):

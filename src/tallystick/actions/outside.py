@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -137,6 +137,10 @@ async def _sending_facts(tx: ReadTx, payload: SendPayment) -> Mapping[str, Any]:
     return await payment_facts(tx, account, payload.counterparty) | money
 
 
+async def _sending_locks(tx: ReadTx, payload: SendPayment) -> Iterable[str]:
+    return [(await payments.nostro(tx, payload.nostro)).clearing]
+
+
 async def payment_facts(tx: ReadTx, account: ledger.Account, payee: Party) -> dict[str, Any]:
     """What policy sees of an account and of somebody outside whom it is to pay."""
     named = payee.account or payee.name
@@ -188,6 +192,11 @@ async def _receiving_facts(tx: ReadTx, payload: ReceivePayment) -> Mapping[str, 
     return facts
 
 
+async def _receiving_locks(tx: ReadTx, payload: ReceivePayment) -> Iterable[str]:
+    nostro = await payments.nostro(tx, payload.nostro)
+    return [nostro.name, nostro.suspense, payload.beneficiary]
+
+
 async def _receive(tx: Tx, by: Principal, payload: ReceivePayment) -> payments.History:
     (history,) = await payments.receive(tx, by.name, [payload.incoming()])
     if isinstance(history, TallystickError):
@@ -195,8 +204,9 @@ async def _receive(tx: Tx, by: Principal, payload: ReceivePayment) -> payments.H
     return history
 
 
-async def _moving_facts(tx: ReadTx, payload: MovePayment) -> Mapping[str, Any]:
-    payment = (await payments.get(tx, payload.move().payment_id)).payment
+async def _moving_facts(tx: Tx, payload: MovePayment) -> Mapping[str, Any]:
+    # The row of a payment is locked before balances, by whoever moves it.
+    payment = await payments.see(tx, payload.move().payment_id)
     facts: dict[str, Any] = {
         "status": payload.status,
         "direction": payment.direction,
@@ -210,6 +220,14 @@ async def _moving_facts(tx: ReadTx, payload: MovePayment) -> Mapping[str, Any]:
     return facts
 
 
+async def _moving_locks(tx: ReadTx, payload: MovePayment) -> Iterable[str]:
+    payment = (await payments.get(tx, payload.move().payment_id)).payment
+    nostro = await payments.nostro(tx, payment.nostro)
+    # Where the money is by now and where it goes is said by its status; all of it is its own or the nostro's.
+    own = [] if payment.account is None else [payment.account]
+    return [nostro.name, nostro.clearing, nostro.suspense, *own] if payload.status != "sent" else []
+
+
 async def _move(tx: Tx, by: Principal, payload: MovePayment) -> payments.History:
     (history,) = await payments.move(tx, by.name, [replace(payload.move(), key=None)])
     if isinstance(history, TallystickError):
@@ -221,6 +239,6 @@ def _tell(history: payments.History) -> Mapping[str, Any]:
     return {"payment": str(history.payment.id), "status": history.payment.status, "reason": history.payment.reason}
 
 
-register(ActionType("payment.send", SendPayment, _sending_facts, _send, _tell))
-register(ActionType("payment.receive", ReceivePayment, _receiving_facts, _receive, _tell))
-register(ActionType("payment.move", MovePayment, _moving_facts, _move, _tell))
+register(ActionType("payment.send", SendPayment, _sending_facts, _send, _tell, locks=_sending_locks))
+register(ActionType("payment.receive", ReceivePayment, _receiving_facts, _receive, _tell, locks=_receiving_locks))
+register(ActionType("payment.move", MovePayment, _moving_facts, _move, _tell, locks=_moving_locks))

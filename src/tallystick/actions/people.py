@@ -252,6 +252,8 @@ async def pay_due_page(tx: Tx, today: date, *, after: int = 0, limit: int = _PAG
     """
     counts: Counter[str] = Counter()
     page = await customers.plans(tx, status="active", after=after, limit=limit)
+    # Each is decided by itself, so the locks of all are taken before the first.
+    await gate.lock_all(tx, house(by), [_payment(order, day) for order in page if (day := order.due(today)) is not None])
     for order in page:
         while (day := order.due(today)) is not None:
             if counts.total() == limit:
@@ -279,15 +281,7 @@ async def _pay(tx: Tx, order: customers.Plan, day: date, by: Principal) -> str |
 
 
 async def _pay_once(tx: Tx, order: customers.Plan, day: date, by: Principal) -> str:
-    payload = SendPayment(
-        order.nostro,
-        order.account,
-        format_minor(order.amount, order.unit),
-        Party(order.to_name, order.to_account, order.to_bank or None),
-        order.asset,
-        f"SO-{order.id}-{day:%Y%m%d}",
-        order.purpose,
-    )
+    payload = _payment(order, day)
     entered = await gate.enter(tx, by, payload)
     noted: dict[str, Any]
     if isinstance(entered, Held):
@@ -303,6 +297,18 @@ async def _pay_once(tx: Tx, order: customers.Plan, day: date, by: Principal) -> 
     if not await _note(tx, order, day, by, **noted):
         raise Conflict(_TAKEN, f"{order.name} was paid for {day} by another, or changed")
     return str(noted["outcome"])
+
+
+def _payment(order: customers.Plan, day: date) -> SendPayment:
+    return SendPayment(
+        order.nostro,
+        order.account,
+        format_minor(order.amount, order.unit),
+        Party(order.to_name, order.to_account, order.to_bank or None),
+        order.asset,
+        f"SO-{order.id}-{day:%Y%m%d}",
+        order.purpose,
+    )
 
 
 async def _note(

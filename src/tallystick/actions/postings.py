@@ -120,6 +120,11 @@ async def _journal_facts(tx: ReadTx, payload: PostJournals) -> Mapping[str, Any]
     return {**facts, "count": len(payload.journals), "journal_kinds": sorted({journal.kind for journal in payload.journals})}
 
 
+async def _locks(_: ReadTx, payload: PostJournals) -> Iterable[str]:
+    # The balances of guards are locked with those of entries.
+    return [guard.account for journal in payload.journals for guard in journal.guards]
+
+
 async def money_facts(tx: ReadTx, entries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """What policy sees of entries: the accounts, and what they move in all, where it is one asset."""
     listed = list(entries)
@@ -156,4 +161,4 @@ def _tell_posted(posted: Sequence[ledger.Posted]) -> Mapping[str, Any]:
     return {"journals": [[None if one.journal_id is None else str(one.journal_id), one.refusal] for one in posted[:_SHOWN]]}
 
 
-register(ActionType("journal.post", PostJournals, _journal_facts, _post, _tell_posted))
+register(ActionType("journal.post", PostJournals, _journal_facts, _post, _tell_posted, locks=_locks))

@@ -6,7 +6,7 @@ A room that can do something registers its types here when it is imported; so do
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -35,6 +35,9 @@ class ActionType(Generic[Payload]):
     alone; fields that are `hidden` are shown to nobody. Of an action that was held, by its id, `resume` carries it out where
     that differs from `run`, and `ended` is told of an end without it. What is made of other actions has `parts`, the actions
     that policy is asked about as well: the strictest word counts for the whole, and what is counted are the parts.
+
+    The accounts that it moves are locked before it is decided: those that its facts name as `account`, `accounts` and, inside
+    the bank, `counterparty`, and those whose names `locks` gives, which are all others that `run` or `resume` may post to.
     """
 
     name: str
@@ -48,6 +51,7 @@ class ActionType(Generic[Payload]):
     resume: Callable[[Tx, Principal, Payload, int], Awaitable[Any]] | None = None
     ended: Callable[[Tx, int, str], Awaitable[None]] | None = None
     parts: Callable[[Tx, Payload], Awaitable[Sequence[Asked]]] | None = None
+    locks: Callable[[Tx, Payload], Awaitable[Iterable[str]]] | None = None
 
     @property
     def can_wait(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -192,10 +192,12 @@ def _same(values: Sequence[Any]) -> Any:
 async def _parts(tx: Tx, payload: TransferBatch) -> list[Asked]:
     """Each transfer as an action, under the locks under which single ones are decided."""
     items = await _read(tx, payload)
-    moves = [_move(item) for item in items]
-    await batched.lock(tx, moves)
-    around = await batched.around(tx, moves)
+    around = await batched.around(tx, [_move(item) for item in items])
     return [Asked(transfers.TYPE, one.digest, _facts_of_one(one, known)) for one, known in zip(items, around, strict=True)]
+
+
+async def _locks(_: ReadTx, payload: TransferBatch) -> Iterable[str]:
+    return {name for one in payload.transfers for name in (one.from_account, one.to_account)}
 
 
 async def _resume(tx: Tx, by: Principal, payload: TransferBatch, action_id: int) -> Batch:
@@ -257,4 +259,6 @@ def _told(batch: Batch) -> dict[str, Any]:
     return {"transfers": len(batch.transfers), "status": "failed" if reasons else "posted", "reason": reason}
 
 
-registry.register(registry.ActionType(TYPE, TransferBatch, _facts, None, _told, proposable=False, resume=_resume, parts=_parts))
+registry.register(
+    registry.ActionType(TYPE, TransferBatch, _facts, None, _told, proposable=False, resume=_resume, parts=_parts, locks=_locks)
+)

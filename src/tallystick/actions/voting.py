@@ -13,8 +13,8 @@ from typing import Any, Literal
 from tallystick import approvals, audit, identity, ledger, policy, work
 from tallystick.actions import held as store
 from tallystick.actions import registry
-from tallystick.actions.gate import DENIED, check_reach, decide_one, denied, shown_of, touched
-from tallystick.actions.model import Action, Asked, Denied
+from tallystick.actions.gate import DENIED, ask, decide_one, denied, shown_of, touched
+from tallystick.actions.model import Action, Denied
 from tallystick.db import ReadTx, Tx
 from tallystick.identity import Principal
 from tallystick.kit import Conflict, Forbidden, NotFound, TallystickError, Unavailable, digest
@@ -106,14 +106,12 @@ async def amend(tx: Tx, action_id: int, by: Principal, payload: Mapping[str, Any
     written = kind.write(read)
     if kind.resume is not None:
         raise Conflict("not_amendable", f"a held {kind.name} is withdrawn and proposed again")
-    facts = dict(await kind.facts(tx, read))
-    await check_reach(tx, maker, facts)
-    asked = Asked(kind.name, digest([kind.name, written]), facts)
+    asked = await ask(tx, maker, read, digest([kind.name, written]))
     decided = await decide_one(tx, maker, read, asked, task_id=action.task_id)
     if decided.outcome == "deny":
         raise denied(Denied(decided.id, decided.verdict.reasons))
     shown = shown_of(asked, written, decided)
-    await approvals.amend(tx, action.approval_id, asked.digest, shown, by, touches=await touched(tx, facts))
+    await approvals.amend(tx, action.approval_id, asked.digest, shown, by, touches=await touched(tx, asked.facts))
     await store.amend(tx, action.id, payload=written, digest=asked.digest, decision_id=decided.id)
     await audit.append(
         tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.amend", subject_kind="action", subject_id=action.id,
@@ -202,9 +200,7 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
     kind = registry.named(action.type)
     try:
         payload = kind.read(action.payload)
-        facts = dict(await kind.facts(tx, payload))
-        await check_reach(tx, by, facts)
-        asked = Asked(action.type, action.digest, facts)
+        asked = await ask(tx, by, payload, action.digest)
         decided = await decide_one(tx, by, payload, asked, task_id=action.task_id, agreed=approval)
     except TallystickError as error:
         await _stop(tx, action, error)

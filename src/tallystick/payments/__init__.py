@@ -13,7 +13,7 @@ from tallystick.payments.model import (
     Payment,
     Step,
 )
-from tallystick.payments.moving import move
+from tallystick.payments.moving import move, see
 from tallystick.payments.receiving import receive
 from tallystick.payments.reconciliation_model import (
     ENTRY_BASE,
@@ -76,5 +76,6 @@ __all__ = [
     "reconciliation",
     "reconciliation_json",
     "register",
+    "see",
     "send",
 ]

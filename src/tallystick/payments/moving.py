@@ -21,7 +21,7 @@ from tallystick.payments.booking import (
     unknown_account,
     unknown_payment,
 )
-from tallystick.payments.model import STATUSES, History, Move, Nostro, may_become
+from tallystick.payments.model import STATUSES, History, Move, Nostro, Payment, may_become
 
 
 async def move(tx: Tx, principal: str, moves: Sequence[Move]) -> list[Answer]:
@@ -60,6 +60,15 @@ async def move(tx: Tx, principal: str, moves: Sequence[Move]) -> list[Answer]:
         if place not in answers:
             answers[place] = after[wanted.payment_id].as_of(wanted.status)
     return [answers[place] for place in range(len(moves))]
+
+
+async def see(tx: Tx, payment_id: int) -> Payment:
+    """Lock a payment that is about to be moved, and say what it is. Refuses with `NotFound` (`unknown_payment`)."""
+    await store.lock(tx, [payment_id])
+    found = await store.histories(tx, [payment_id])
+    if payment_id not in found:
+        raise unknown_payment(payment_id)
+    return found[payment_id].payment
 
 
 def _check_move(wanted: Move, accounts: Mapping[str, ledger.AccountRef]) -> None:

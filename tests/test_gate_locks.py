@@ -13,9 +13,10 @@ import pytest
 from tallystick import actions, ledger, payments
 from tallystick.actions import EntryPayload, HoldPayload, JournalPayload, registry
 from tallystick.db import Database
+from tallystick.kit import TallystickError
 from tests.conftest import TestDatabase
 from tests.serving import BANK
-from tests.trading_desk import CLERK, buy, do, open_desk, set_rules
+from tests.trading_desk import CLERK, EVA, buy, do, open_desk, set_rules
 from tests.waiting import until
 
 OTHER = actions.Party("Jana Nova", "DE89370400440532013000", "COBADEFF")
@@ -142,10 +143,11 @@ async def _transfer(db: Database, account: str) -> Any:
     return answer
 
 
-async def _somebody_waits(database: TestDatabase) -> bool:
+async def _waiting(database: TestDatabase, count: int) -> bool:
+    """Whether so many transactions wait for a lock."""
     with psycopg.connect(database.owner_url) as connection:
         waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        return connection.execute(waiting).fetchone() is not None
+        return len(connection.execute(waiting).fetchall()) == count
 
 
 def test_every_type_that_can_be_carried_out_is_known_to_move_nothing_or_shown_here() -> None:
@@ -185,7 +187,7 @@ async def test_an_action_and_a_transfer_with_one_limit_and_one_account_come_one_
     async with desk.write() as tx:
         assert isinstance(await actions.enter(tx, CLERK, payload), actions.Passed)
         transfer = asyncio.create_task(_transfer(desk, account))
-        await until(lambda: _somebody_waits(database))
+        await until(lambda: _waiting(database, 1))
         await _run(tx, payload)
     assert (await transfer).status in ("posted", "failed")
 
@@ -203,7 +205,32 @@ async def test_the_accounts_of_a_page_of_standing_orders_are_locked_before_the_f
         assert (paid.counts, paid.after) == ({"paid": 2}, 1)
         assert _free(database).isdisjoint({"ALICE", "BOB", "NOSTRO:clearing"})
         transfer = asyncio.create_task(_transfer(desk, "BOB"))
-        await until(lambda: _somebody_waits(database))
+        await until(lambda: _waiting(database, 1))
         paid = await actions.pay_due_page(tx, date(2026, 3, 1), after=1)
         assert paid.counts == {"paid": 2}
     assert (await transfer).status == "posted"
+
+
+async def test_an_amendment_and_a_vote_come_one_after_the_other(db: Database, database: TestDatabase) -> None:
+    desk = await _bank(db)
+    asks = {"id": "asks", "when": {"action": "hold.place"}, "hold": True, "approve": [{"role": "approver", "people": 1}]}
+    await set_rules(db, asks)
+    held = await do(desk, HOLD)
+    less = {"holds": [{"account": "ALICE", "amount": "0.50"}]}
+    with psycopg.connect(database.owner_url) as somebody:
+        somebody.execute("select from actions.action where id = %s for no key update", (held.action_id,))
+        amending = asyncio.create_task(desk.retrying(lambda tx: actions.amend(tx, held.action_id, CLERK, less), attempts=1))
+        await until(lambda: _waiting(database, 1))
+        async with desk.read() as tx:
+            seen = (await actions.action(tx, held.action_id)).digest
+        voting = asyncio.create_task(
+            desk.retrying(
+                lambda tx: actions.vote(tx, held.approval_id, EVA, "approve", seen=seen, reason="because"), attempts=1
+            )
+        )
+        await until(lambda: _waiting(database, 2))
+    assert (await amending).payload["holds"][0]["amount"] == "0.50"
+    # What was seen is not what it is about any more.
+    refused = await voting
+    assert isinstance(refused, TallystickError)
+    assert refused.code == "approval_changed"

@@ -93,9 +93,13 @@ async def amend(tx: Tx, action_id: int, by: Principal, payload: Mapping[str, Any
     Refuses with `NotFound` (`unknown_action`), `Conflict` (`action_ended`), `Forbidden` (`not_the_maker`, and `denied` where
     policy denies the new payload), and as the type and `approvals.amend` do.
     """
-    action = await store.lock(tx, action_id)
-    if action is None or action.approval_id is None:
+    found = await get(tx, action_id)
+    if found.approval_id is None:
         raise unknown_action(action_id)
+    # The question comes before its action, as when people vote.
+    await approvals.lock(tx, found.approval_id)
+    action = await store.lock(tx, action_id)
+    assert action is not None, "an action is there for good"
     if action.status != "held":
         raise Conflict("action_ended", f"the action is {action.status}")
     maker = store.principal(action.maker)
@@ -111,12 +115,12 @@ async def amend(tx: Tx, action_id: int, by: Principal, payload: Mapping[str, Any
     if decided.outcome == "deny":
         raise denied(Denied(decided.id, decided.verdict.reasons))
     shown = shown_of(asked, written, decided)
-    await approvals.amend(tx, action.approval_id, asked.digest, shown, by, touches=await touched(tx, asked.facts))
+    await approvals.amend(tx, found.approval_id, asked.digest, shown, by, touches=await touched(tx, asked.facts))
     await store.amend(tx, action.id, payload=written, digest=asked.digest, decision_id=decided.id)
     await audit.append(
         tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.amend", subject_kind="action", subject_id=action.id,
         detail={"type": kind.name}, decision_id=decided.id,
-        approval_id=action.approval_id,
+        approval_id=found.approval_id,
     )  # fmt: skip
     return await get(tx, action_id)
 

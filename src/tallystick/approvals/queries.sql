@@ -1,3 +1,7 @@
+-- lock --
+-- Lock a question; whether there is one.
+select approvals.lock(%(id)s::bigint) as locked
+
 -- ask --
 -- Store a question and what is shown of it; the ids of both.
 select approval_id, row_id

@@ -122,6 +122,15 @@ async def break_glass(
     return await _vote(tx, approval_id, principal, "break_glass", digest=digest, reason=reason)
 
 
+async def lock(tx: Tx, approval_id: int) -> None:
+    """Have a question stay as it is until this transaction ends. Its row is locked before those of actions and balances.
+
+    Refuses with `NotFound` (`unknown_approval`).
+    """
+    if not await store.lock(tx, approval_id):
+        raise refused("unknown_approval")
+
+
 async def amend(
     tx: Tx, approval_id: int, digest: bytes, shown: Mapping[str, Any], by: Principal, *, touches: Touched = NOTHING
 ) -> Approval:

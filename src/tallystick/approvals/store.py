@@ -28,6 +28,7 @@ _queries = Queries(__package__)
 _ASK = _queries.bind("ask", Asked)
 _VOTE = _queries.bind("vote", Answer)
 _AMEND = _queries.bind("amend", Answer)
+_LOCK = _queries.bind("lock", bool)
 _WITHDRAW = _queries.bind("withdraw", Answer)
 _CONSUME = _queries.bind("consume", Answer)
 _SAY = _queries.bind("say", Answer)
@@ -84,6 +85,10 @@ async def amend(
         "accounts": list(touches.accounts), "customers": list(touches.customers),
     }  # fmt: skip
     return await tx.single(_AMEND, parameters)
+
+
+async def lock(tx: Tx, approval_id: int) -> bool:
+    return await tx.single(_LOCK, {"id": approval_id})
 
 
 async def withdraw(tx: Tx, approval_id: int) -> Answer:

@@ -30,6 +30,18 @@ begin
 end
 $$;
 
+-- approvals.lock: lock a question, for who has other rows to lock and then more to say of it; whether there is one.
+create or replace function approvals.lock(p_id bigint) returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform from approvals.approval a where a.id = p_id for no key update;
+    return found;
+end
+$$;
+
 -- approvals.ask: store a question and what is shown of it; the ids of both.
 drop function if exists approvals.ask(text, bigint, bytea, jsonb, text, text[], text[], integer[], integer, text[], integer, text);
 create or replace function approvals.ask(

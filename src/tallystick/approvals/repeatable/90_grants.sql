@@ -7,6 +7,7 @@ grant select (id, url, events, created_by, created_at, removed_by, removed_at) o
     to tallystick_app, tallystick_auditor;
 grant execute on function
     approvals.ask(text, bigint, bytea, jsonb, text, text[], text[], integer[], integer, text[], integer, text, bigint[], bigint[]),
+    approvals.lock(bigint),
     approvals.vote(bigint, text, text, text[], text, bytea, text),
     approvals.amend(bigint, bytea, jsonb, text, text[], bigint[], bigint[]),
     approvals.withdraw(bigint),

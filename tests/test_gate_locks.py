@@ -151,8 +151,9 @@ async def _waiting(database: TestDatabase, count: int) -> bool:
 
 
 def test_every_type_that_can_be_carried_out_is_known_to_move_nothing_or_shown_here() -> None:
-    with_run = {name for name in actions.names() if registry.named(name).run is not None}
-    assert with_run - MOVES_NOTHING <= {name for name, _, _ in EXAMPLES} | {"plugged.in"}
+    # Names of ours have a dot; a test of plug-ins may have left a type without one.
+    with_run = {name for name in actions.names() if registry.named(name).run is not None and "." in name}
+    assert with_run == MOVES_NOTHING | {name for name, _, _ in EXAMPLES}
 
 
 @pytest.mark.parametrize(

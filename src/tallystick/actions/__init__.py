@@ -43,6 +43,7 @@ from tallystick.actions.people import (
     payees,
 )
 from tallystick.actions.postings import EntryPayload, JournalPayload, PostJournals, post_journals
+from tallystick.actions.recorded import RECORDED_IDS, RECORDED_THINGS
 from tallystick.actions.references import REFERENCES
 from tallystick.actions.registry import ActionType, load_plug_ins, named, names, proposed, register
 from tallystick.actions.transfer_batches import (
@@ -72,6 +73,8 @@ from tallystick.actions.voting import settle as settle_approval
 __all__ = [
     "DENIED",
     "MAX_TRANSFERS",
+    "RECORDED_IDS",
+    "RECORDED_THINGS",
     "REFERENCES",
     "SETTLEMENT_AGENT",
     "SETTLE_TASK",

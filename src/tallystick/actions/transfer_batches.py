@@ -230,6 +230,7 @@ async def _resume(tx: Tx, by: Principal, payload: TransferBatch, action_id: int)
     refused = any(one.refusal is not None for one in posted)
     if not refused:
         await store.know_payees(tx, [one.from_account for one in moves], [one.to_account for one in moves], by=by.name)
+    told = [[str(id), one.refusal or "posted"] for id, one in zip(ids, posted, strict=True)]
     await audit.append(
         tx,
         principal=by.name,
@@ -237,10 +238,8 @@ async def _resume(tx: Tx, by: Principal, payload: TransferBatch, action_id: int)
         verb="transfers.batch",
         subject_kind="action",
         subject_id=action_id,
-        detail={
-            "transfers": [[str(id), one.refusal or "posted"] for id, one in zip(ids[:_TOLD], posted, strict=False)],
-            "count": len(ids),
-        },
+        detail={"transfers": told[:_TOLD], "count": len(ids)},
+        payload=None if len(told) <= _TOLD else {"transfers": told},
         decision_id=tx.decision,
         approval_id=tx.approval,
     )

@@ -143,7 +143,7 @@ async def settle(tx: Tx, approval: approvals.Approval) -> approvals.Approval:
         return await approvals.get(tx, approval.id)
     if approval.status not in ("open", "approved"):
         await store.end(tx, action.id, approval.status, reason=approval.status)
-        await _ended(tx, action, approval.status)
+        await _ended(tx, action, approval.status, approval.status)
     if approval.status != "open" and action.task_id is not None and not await store.asked_for(tx, action.task_id):
         # The task that proposed it runs again, and finds what people have said.
         await work.wake(tx, action.task_id, {"approval": str(approval.id), "status": approval.status})
@@ -274,15 +274,18 @@ async def _stop(tx: Tx, action: store.Kept, error: TallystickError, decision_id:
 
 async def _fail(tx: Tx, action: store.Kept, reason: str, decision_id: int | None = None) -> None:
     await store.end(tx, action.id, "failed", reason=reason, executed_by=decision_id)
-    await _ended(tx, action, reason)
+    await _ended(tx, action, "failed", reason, decision_id)
 
 
-async def _ended(tx: Tx, action: store.Kept, reason: str) -> None:
+async def _ended(tx: Tx, action: store.Kept, status: str, reason: str, decision_id: int | None = None) -> None:
     kind = registry.named(action.type)
     if kind.ended is not None:
         await kind.ended(tx, action.id, reason)
     await audit.append(
         tx, principal=action.principal, on_behalf_of=action.on_behalf_of, verb="actions.end", subject_kind="action",
-        subject_id=action.id, detail={"type": action.type, "reason": reason}, task_id=action.task_id,
-        approval_id=action.approval_id,
+        subject_id=action.id, task_id=action.task_id, approval_id=action.approval_id,
+        detail={
+            "type": action.type, "status": status, "reason": reason,
+            "executed_by": None if decision_id is None else str(decision_id),
+        },
     )  # fmt: skip

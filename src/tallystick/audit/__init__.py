@@ -16,6 +16,7 @@ from tallystick.audit.model import (
     RecordedEvent,
     RecordedRow,
     RecordedState,
+    RecordedThing,
     SignedCheckpoint,
 )
 from tallystick.audit.proving import checkpoint, consistency_proof, entries, inclusion_proof, lag, origin, root_at, tile
@@ -38,6 +39,7 @@ __all__ = [
     "RecordedEvent",
     "RecordedRow",
     "RecordedState",
+    "RecordedThing",
     "Sealer",
     "SignedCheckpoint",
     "Sources",

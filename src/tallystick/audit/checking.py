@@ -79,6 +79,9 @@ async def check(
         _columns(event, found)
         if event.items_kind in told and event.refs is not None:
             told[event.items_kind].update(event.refs)
+        for kind, id in await _things(tx, event):
+            if kind in told:
+                told[kind].add(id)
         if progress is not None and found.events % PIECE == 0:
             progress(found.events, 2 * total)
     for stray in await store.strays(tx):
@@ -125,6 +128,19 @@ def _columns(event: StoredEvent, found: Checked) -> None:
     told = (items.get("count"), items.get("kind"), items.get("root"), items.get("refs"))
     if told != (len(cut), event.items_kind, root, _refs_hash(refs)):
         found.add("items_altered", "audit.event", place, "its items are not those that the leaf tells of")
+
+
+async def _things(tx: ReadTx, event: StoredEvent) -> list[tuple[str, int]]:
+    """What an event tells of by its id; of more than its leaf has room for, its payload has the list."""
+    if event.verb not in tlog.TELLING:
+        return []
+    try:
+        leaf = loads(event.leaf)
+        beside = await store.payload_text(tx, event.id) if "payload" in leaf else None
+        return [(kind, int(id)) for kind, id in tlog.things_of(leaf, tlog.detail_of(leaf, beside))]
+    except _BAD:
+        # That is told of where the columns are compared.
+        return []
 
 
 def _said(leaf: Mapping[str, Any]) -> dict[str, Any]:

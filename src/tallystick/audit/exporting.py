@@ -15,9 +15,9 @@ from typing import Any
 
 from tallystick import tlog
 from tallystick.audit import proving, store
-from tallystick.audit.model import RecordedDecision, RecordedRow, RecordedState, SealedEvent
+from tallystick.audit.model import RecordedDecision, RecordedRow, RecordedState, RecordedThing, SealedEvent
 from tallystick.db import Query, ReadTx
-from tallystick.kit import dumps, loads
+from tallystick.kit import digest, dumps, loads
 
 FORMAT = "tallystick-record-1"
 _PIECE = 1000
@@ -34,12 +34,14 @@ class Sources:
 
     `rows`: of each kind of items, the query that takes `ids` and returns what they are digests of, in that order; `decisions`
     likewise of the decisions that events tell of. `states`: of each kind of things that change, the query that takes `after`
-    and `limit` and returns how they stand.
+    and `limit` and returns how they stand. `things`: of each kind of things that events tell of by their ids, the query that
+    takes `ids` and returns how those stand, in that order.
     """
 
     rows: Mapping[str, Query[RecordedRow]]
     decisions: Query[RecordedDecision]
     states: Mapping[str, Query[RecordedState]]
+    things: Mapping[str, Query[RecordedThing]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +137,20 @@ class _Export:
             events = await store.sealed(self._tx, begin, min(begin + _PIECE - 1, self._last))
             self._parts.add("events.jsonl", [_line(event) for event in events])
             told: list[int] = []
+            things: dict[str, list[int]] = {}
             for event in events:
                 leaf = loads(event.leaf)
                 at = leaf["at"]
                 self.times = (min(at, self.times[0] or at), max(at, self.times[1] or at))
                 if event.erased_by is not None:
                     self._erasers.add(event.erased_by)
-                told += map(int, tlog.told_by(leaf, tlog.detail_of(leaf, event.text)))
+                detail = tlog.detail_of(leaf, event.text)
+                told += map(int, tlog.told_by(leaf, detail))
+                for kind, id in tlog.things_of(leaf, detail) if "tx" in leaf else ():
+                    things.setdefault(kind, []).append(int(id))
             await self._rows_of(events)
             await self._decisions(told)
+            await self._things(things)
             if progress is not None:
                 progress(min(begin + _PIECE, self._last + 1) - self._first, self._last + 1 - self._first)
 
@@ -168,6 +175,13 @@ class _Export:
             found = await self._tx.all(self._sources.decisions, {"ids": list(ids[part : part + _PIECE])})
             self._erasers.update(row.erased_by for row in found if row.erased_by is not None)
             self._parts.add("rows/decision.jsonl", [_decision(row) for row in found])
+
+    async def _things(self, told: Mapping[str, Sequence[int]]) -> None:
+        for kind, ids in told.items():
+            for part in range(0, len(ids), _PIECE):
+                found = await self._tx.all(self._sources.things[kind], {"ids": ids[part : part + _PIECE]})
+                self._erasers.update(int(row.state["erased"]) for row in found if "erased" in row.state)
+                self._parts.add(f"rows/{kind}.jsonl", [_thing(row) for row in found])
 
     async def _rows_of(self, events: Sequence[SealedEvent]) -> None:
         wanted: dict[str, list[int]] = {}
@@ -208,6 +222,11 @@ def _decision(row: RecordedDecision) -> dict[str, Any]:
     if row.erased_by is not None:
         return {"id": str(row.id), "erased": str(row.erased_by), "digest": (row.digest or b"").hex(), **used}
     return {"id": str(row.id), "salt": (row.salt or b"").hex(), "text": row.text or "", **used}
+
+
+def _thing(row: RecordedThing) -> dict[str, Any]:
+    digests = [None if asked is None else digest(asked).hex() for asked in row.asked]
+    return {**row.state, "id": str(row.id), "digests": digests}
 
 
 class _Parts:

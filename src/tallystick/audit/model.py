@@ -206,6 +206,17 @@ class RecordedState:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedThing:
+    """How something stands of which an event tells by its id. `asked` are the values that its digests are made of, with null
+    for one of which a part was erased.
+    """
+
+    id: int
+    state: Any
+    asked: Any
+
+
+@dataclass(frozen=True, slots=True)
 class SealedEvent:
     """An event in its place in the tree, with its items and its payload, if any."""
 

@@ -176,6 +176,12 @@ select e.id, e.at, e.principal, e.on_behalf_of, e.verb, e.subject_kind, e.subjec
  order by e.id
  limit %(limit)s::bigint
 
+-- payload_text --
+-- What an event carries beside its leaf; nothing where it was erased.
+select p.body::text as text
+  from audit.payload p
+ where p.event_id = %(event_id)s::bigint
+
 -- strays --
 -- Rows of the record that belong to no event.
 select 'audit.leaf' as relation, l.idx as id

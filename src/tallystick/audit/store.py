@@ -45,6 +45,7 @@ _CHECKPOINTS = _queries.bind("checkpoints", SignedCheckpoint)
 _NODES = _queries.bind("nodes", Node)
 _COUNT_NODES = _queries.bind("count_nodes", int)
 _COLUMNS = _queries.bind("columns", StoredEvent)
+_PAYLOAD_TEXT = _queries.bind("payload_text", str)
 _STRAYS = _queries.bind("strays", Stray)
 _SIGNED_SIZES = _queries.bind("signed_sizes", int)
 _PAGE = _queries.bind("page", RecordedEvent)
@@ -173,6 +174,10 @@ async def count_nodes(tx: ReadTx) -> int:
 
 async def columns(tx: ReadTx, *, after: int, limit: int) -> list[StoredEvent]:
     return await tx.all(_COLUMNS, {"after": after, "limit": limit})
+
+
+async def payload_text(tx: ReadTx, event_id: int) -> str | None:
+    return await tx.one(_PAYLOAD_TEXT, {"event_id": event_id})
 
 
 async def strays(tx: ReadTx) -> list[Stray]:

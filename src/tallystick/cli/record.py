@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tallystick import approvals, audit, cases, ledger, memory, policy, tlog, work
+from tallystick import actions, approvals, audit, cases, ledger, memory, policy, tlog, work
 from tallystick.cli.operator import As, operator
 from tallystick.cli.options import Data, read_moment
 from tallystick.cli.runtime import errors, opened, prepare, run, server, settings_for
@@ -25,10 +25,12 @@ SOURCES = audit.Sources(
     {**work.RECORDED, **memory.RECORDED, **cases.RECORDED, **ledger.RECORDED, **approvals.RECORDED},
     policy.RECORDED_DECISIONS,
     approvals.RECORDED_STATES,
+    actions.RECORDED_THINGS,
 )
 """What events tell of, in every room."""
 KNOWN = {
     **work.RECORDED_IDS, **memory.RECORDED_IDS, **cases.RECORDED_IDS, **ledger.RECORDED_IDS, **approvals.RECORDED_IDS,
+    **actions.RECORDED_IDS,
 }  # fmt: skip
 """What every room keeps, and some event has told of."""
 

@@ -11,6 +11,7 @@ from tallystick.tlog.lines import sent_id
 from tallystick.tlog.meaning import Meaning
 from tallystick.tlog.notes import Note, NoteError, Signature, SigningKey, VerifierKey, parse_keys, sign_note
 from tallystick.tlog.offline import Progress, verify_export
+from tallystick.tlog.standing import TELLING, things_of
 from tallystick.tlog.tiles import MAX_ENTRY_BYTES, Tile, read_entries, tiles_of, write_entries
 from tallystick.tlog.tree import (
     EMPTY_ROOT,
@@ -40,6 +41,7 @@ __all__ = [
     "EMPTY_ROOT",
     "HASH_BYTES",
     "MAX_ENTRY_BYTES",
+    "TELLING",
     "TILE_WIDTH",
     "Checkpoint",
     "Finding",
@@ -80,6 +82,7 @@ __all__ = [
     "sign_checkpoint",
     "sign_note",
     "subtrees",
+    "things_of",
     "tiles_of",
     "told_by",
     "tree_root",

@@ -96,6 +96,11 @@ class Agreements:
         if any(had.get(each["role"], 0) < each["people"] for each in asked):
             yield Finding("quorum_missing", place, f"asks for more people than approval {id} did")
 
+    def digest_of(self, id: str | None) -> str | None:
+        """The digest of what a question is about as it stands; `None` where that is not known, or was erased."""
+        question = None if id is None else self._questions.get(id)
+        return None if question is None else question.digests.get(question.version)
+
     def compare(self, states: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
         """Whether questions stand as their events say. Of one of which later events tell, only that it is there."""
         for id, question in self._questions.items():

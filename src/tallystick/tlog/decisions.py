@@ -24,9 +24,9 @@ _NOTHING: Mapping[str, Any] = {}
 def detail_of(event: Mapping[str, Any], payload: str | None) -> Mapping[str, Any]:
     """What an event says of decisions in its detail, and of those for which there is no room there, in its payload."""
     detail: Mapping[str, Any] = event.get("detail") or _NOTHING
-    if not ("decisions" in detail or "decided" in detail or "beside" in detail):
+    if payload is None or not ("decisions" in detail or "decided" in detail or "transfers" in detail or "beside" in detail):
         return detail
-    return detail if payload is None else {**detail, **loads(payload)}
+    return {**detail, **loads(payload)}
 
 
 def told_by(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,8 @@ class Row:
 class Sealed:
     """An event as it was sealed, with what lies beneath and beside it, all compared with its digests.
 
-    `told` are the decisions that it tells of, and `detail` says all that it says of them.
+    `told` are the decisions that it tells of, and `detail` says all that it says of them. `stand` is how the transfers and the
+    action stand of which it tells, each as an export has it, or `None` where it is not there.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Sealed:
     payload: str | None
     detail: Mapping[str, Any] = field(default_factory=dict)
     told: Sequence[Row] = ()
+    stand: Sequence[Mapping[str, Any] | None] = ()
 
 
 Visit = Callable[[Sealed], Iterable[Finding]]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 from hashlib import sha256
+from struct import error as StructError
+from struct import iter_unpack
 from typing import Any
 
 from tallystick.tlog.decisions import loads
 from tallystick.tlog.found import Verified
 
 MAX_LINE_BYTES = 64 << 20
-BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError, StructError)
 """The errors in which reading something ends that is not as it has to be."""
 
 _MAX_AHEAD = 10_000
@@ -104,6 +106,25 @@ def sent_id(sent: bytes) -> int:
     if sent[4:12] != b"\x00\x00\x00\x14\x00\x00\x00\x08" or len(sent) < 20:
         raise ValueError("the row does not begin with a bigint")
     return int.from_bytes(sent[12:20], "big", signed=True)
+
+
+def moved_by(sent: bytes, kind: str) -> tuple[str, list[str]] | None:
+    """What a journal of a kind carried out, and the account that paid, the one that was paid and the amount; `None` for one of
+    another kind, for one that takes another back, and for one that moved something else."""
+    at, columns = 4, []
+    for _ in range(int.from_bytes(sent[:4], "big")):
+        length = int.from_bytes(sent[at + 4 : at + 8], "big", signed=True)
+        at += 8
+        columns.append(sent[at : at + length] if length >= 0 else None)
+        at += max(0, length)
+        if len(columns) == 2 and columns[1] != kind.encode():
+            return None
+    ref, reverses = columns[2], columns[7]
+    entries = sorted(iter_unpack(">qqq", sent[at:]), key=lambda entry: entry[2])
+    if ref is None or reverses is not None or len(entries) != 2:
+        return None
+    (debit, _, _), (credit, _, amount) = entries
+    return str(int.from_bytes(ref, "big")), [str(debit), str(credit), str(amount)]
 
 
 def is_entry(entry: dict[str, Any]) -> bool:

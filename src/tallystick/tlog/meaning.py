@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from tallystick.tlog.agreements import Agreements
 from tallystick.tlog.decisions import ERASED, NOT_ALLOWED, UNUSED, Known, listed, loads, read
 from tallystick.tlog.found import Finding, Row, Sealed, States
+from tallystick.tlog.standing import Standing
 
 _BAD = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _TELLING = frozenset({"actions.decide", "actions.hold", "actions.deny", "actions.amend"})
@@ -29,6 +30,7 @@ class Meaning:
         self._first: int | None = None
         self._known = Known()
         self._agreements = Agreements()
+        self._standing = Standing(self._agreements)
         self._ahead: dict[int, list[tuple[str, int, bool]]] = {}
 
     def __call__(self, sealed: Sealed) -> Iterator[Finding]:
@@ -51,7 +53,8 @@ class Meaning:
             return
         if self._first is None or sealed.index < self._first:
             self._first = sealed.index
-        if "decision" in event or "approval" in event or sealed.told or kind == "journal" or "decisions" in sealed.detail:
+        is_telling = sealed.told or sealed.stand or "decisions" in sealed.detail
+        if is_telling or "decision" in event or "approval" in event or kind == "journal":
             try:
                 yield from self._authority(sealed, verb, is_posting=kind == "journal" and not verb.endswith(".erase"))
             except _BAD as error:
@@ -64,7 +67,9 @@ class Meaning:
                 yield Finding("decision_unknown", place, f"was done under decision {decision}, of which no event before tells")
         if from_start:
             yield from self._agreements.unknown
+            yield from self._standing.unknown
         if states is not None and self._first is not None:
+            yield from self._standing.end()
             yield from self._agreements.compare(states.get("approval", {}))
 
     def _outcome(self, index: int, row: Row) -> Iterator[Finding]:
@@ -100,6 +105,7 @@ class Meaning:
                 yield Finding("posting_undecided", place, f"posted {len(sealed.rows)} journals under {len(named)} decisions")
             for decision in named:
                 yield from self._done(int(decision), place, tx, is_used=verb != "actions.execute")
+        yield from self._standing.heard(sealed)
 
     def _told(self, row: Row, tx: str) -> Iterator[Finding]:
         """A decision as it was kept, and what it rests on."""
@@ -114,6 +120,7 @@ class Meaning:
             return
         try:
             head, facts, said = read(row.text)
+            self._standing.decided(row.id, head["digest"])
             if facts["action"] != head["action"] or facts["principal"] != head["principal"]:
                 yield Finding("decision_differs", place, "is of another action, or somebody else's, than its facts")
             if head["outcome"] != said["outcome"]:

@@ -34,6 +34,7 @@ from tallystick.tlog.lines import (
     sent_id,
 )
 from tallystick.tlog.notes import Note, NoteError, VerifierKey
+from tallystick.tlog.standing import TELLING, things_of
 from tallystick.tlog.tree import Frontier, check_consistency, check_inclusion, root, subtrees
 
 FORMAT = "tallystick-record-1"
@@ -97,7 +98,7 @@ class _Verifier:
         self.seen = Numbers()
         self.earlier: list[tuple[str, Checkpoint]] = []
         self.erasures: dict[str, set[str]] = {}
-        self.claimed: list[tuple[str, str, str]] = []
+        self.claimed: list[tuple[str, str | None, str]] = []
         self.times = ("~", "")
 
     def run(self, checkpoints: Sequence[tuple[str, bytes]], finish: Finish | None) -> None:
@@ -279,13 +280,15 @@ class _Verifier:
             raise ValueError("nobody did it")
         if not self.seen.add(number_of(event["event"])):
             self.found.add("event_twice", place, f"event {event['event']} stands in the record before")
+        if verb.endswith(".erase"):
+            self.erasures[event["event"]] = set()
         payload = self._payload(place, event.get("payload"), line.get("payload"))
         rows: Sequence[Row] = ()
         if "items" in event or "items" in line:
             digests = self._items(place, event.get("items"), line)
             kind = event["items"].get("kind", kind) if "items" in event else kind
             if verb.endswith(".erase"):
-                self.erasures[event["event"]] = set(digests)
+                self.erasures[event["event"]].update(digests)
             else:
                 # Where there are more of the one than of the other, that was found; the rows are read on nevertheless.
                 take = iter(line["rows"]) if "rows" in line else None
@@ -294,7 +297,8 @@ class _Verifier:
                 for row in take or ():
                     self.found.add("row_unasked", f"{kind} {row['id']}", "no event has its digest")
         detail = detail_of(event, payload)
-        return Sealed(index, event, rows, payload, detail, self._told(place, event, detail) if "decided" in detail else ())
+        told = self._told(place, event, detail) if "decided" in detail else ()
+        return Sealed(index, event, rows, payload, detail, told, self._stand(place, event, detail) if verb in TELLING else ())
 
     def _told(self, place: str, event: dict[str, Any], detail: Mapping[str, Any]) -> list[Row]:
         """The decisions that an event tells of, compared with the one digest that it has of them all."""
@@ -312,6 +316,18 @@ class _Verifier:
             rows.append(Row(ref, text=row.get("text"), erased=row.get("erased"), used=row.get("used")))
         if rows and len(digests) == len(refs):
             self._compare(rows, digests, detail["decided"])
+        return rows
+
+    def _stand(self, place: str, event: dict[str, Any], detail: Mapping[str, Any]) -> list[dict[str, Any] | None]:
+        """How the transfers and actions stand that an event tells of."""
+        rows: list[dict[str, Any] | None] = []
+        for kind, ref in things_of(event, detail) if "tx" in event else ():
+            row = self._take(kind, ref)
+            if row is None:
+                self.found.add("row_missing", f"{kind} {ref}", f"{place} tells of it")
+            elif "erased" in row:
+                self._claim(row["erased"], None, f"{kind} {ref}")
+            rows.append(row)
         return rows
 
     def _compare(self, rows: Sequence[Row], digests: Sequence[str], decided: str) -> None:
@@ -381,9 +397,10 @@ class _Verifier:
         rows = self.rows[kind]
         return rows.take(ref) if rows else None
 
-    def _claim(self, event: str, digest: str, place: str) -> None:
+    def _claim(self, event: str, digest: str | None, place: str) -> None:
+        """Something is said to be erased by an event, which holds its digest, where the record had one."""
         self.found.erased += 1
-        self.claimed.append((str(number_of(event)), str(digest), place))
+        self.claimed.append((str(number_of(event)), digest, place))
 
     def _right_of_the_events(self) -> None:
         if self.edge is None:
@@ -424,7 +441,7 @@ class _Verifier:
 
     def _erasures(self) -> None:
         for event, digest, place in self.claimed:
-            if digest not in self.erasures.get(event, ()):
+            if event not in self.erasures or (digest is not None and digest not in self.erasures[event]):
                 self.found.add("erasure_unknown", place, f"is said to be erased, but event {event} did not erase it")
 
     def _ends(self) -> None:

@@ -4,7 +4,7 @@
 
 A quarter of the events tells of two transfers that were decided and posted, a quarter records a step with its prompt, a quarter
 has a payload, and the rest has nothing beside it. All of that is verified: texts, items, rows, payloads, decisions and what was
-done under them, the tree and its signature.
+done under them, the transfers as they stand, the tree and its signature.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def _lines(events: int) -> Iterator[tuple[str, dict[str, Any]]]:
                 "transfers": [[row["id"], "posted"] for row in rows],
             }
             yield from (("rows/decision.jsonl", one) for one in decisions)
+            yield from (("rows/transfer.jsonl", _stands(row["id"])) for row in rows)
         elif index % 4 == 1:
             row = {"id": str(index), "salt": salt.hex(), "text": text}
             _add_items(event, line, [commitment], [row])
@@ -141,6 +142,18 @@ def _decided(decision: int, index: int) -> dict[str, str]:
     verdict = {"outcome": "allow", "reasons": [{"limit": "1,000.00 CZK", "outcome": "allow", "rule": "per day"}]}
     text = b"\n".join(orjson.dumps(line, option=orjson.OPT_SORT_KEYS) for line in (head, facts, verdict))
     return {"id": str(decision), "salt": f"{decision:032x}", "text": text.decode(), "used": str(1000 + index)}
+
+
+def _stands(id: str) -> dict[str, Any]:
+    return {
+        "id": id,
+        "principal": "settlement-agent",
+        "status": "posted",
+        "journal": id,
+        "decision": id,
+        "moves": ["1", "2", "1250"],
+        "digests": ["0" * 64],
+    }
 
 
 def _digest(decision: dict[str, str]) -> bytes:

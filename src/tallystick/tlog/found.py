@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 MAX_LISTED = 100
 """Of each code as many findings are listed; all are counted."""
@@ -19,8 +19,7 @@ class Finding:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What an item is a digest of: `text` of JSON or `sent` in binary, or neither, as it was erased by an event.
 
     Of a decision, `used` is the transaction that is said to have used it.
@@ -33,7 +32,7 @@ class Row:
     used: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sealed:
     """An event as it was sealed, with what lies beneath and beside it, all compared with its digests.
 

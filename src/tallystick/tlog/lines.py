@@ -40,11 +40,14 @@ class Rows:
             line = next(self.lines, None)
             if line is None:
                 return None
-            row = row_of(line)
-            if row["id"] == ref:
-                # As it is where nothing is wrong, and fast.
-                return row
-            self._push(row, len(line))
+            try:
+                row: dict[str, Any] = loads(line)
+                if row["id"] == ref:
+                    # As it is where nothing is wrong, and fast.
+                    return row
+            except BAD:
+                pass
+            self._push(row_of(line), len(line))
         if self.ahead[0][0]["id"] != ref:
             while len(self.ahead) < _MAX_AHEAD and self.ahead_bytes < MAX_LINE_BYTES and self._read():
                 pass

@@ -136,7 +136,8 @@ class Meaning:
         if head["outcome"] != "allow" and used:
             yield Finding("decision_misused", place, f"does not allow, and transaction {used} is said to have used it")
         self._known[id] = NOT_ALLOWED if head["outcome"] != "allow" else used or UNUSED
-        yield from self._catch_up(id)
+        if self._ahead:
+            yield from self._catch_up(id)
 
     def _catch_up(self, id: int) -> Iterator[Finding]:
         """Of a task's effects some are told of shortly before their decisions."""
@@ -168,7 +169,8 @@ class Meaning:
             known = self._known[int(decision)]
             if outcome == "posted":
                 posted += 1
-                yield from self._done(int(decision), place, tx, is_used=True)
+                if known != tx:
+                    yield from self._done(int(decision), place, tx, is_used=True)
             elif outcome == "denied" and known not in (0, NOT_ALLOWED, ERASED):
                 yield Finding("decision_differs", f"decision {decision}", f"allows transfer {transfer}, which was denied")
             elif outcome != "denied" and known == NOT_ALLOWED:

@@ -5,7 +5,7 @@ Their rows change until they end, so that no event holds a digest of them; what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from tallystick.tlog.agreements import Agreements
@@ -24,6 +24,8 @@ _TRANSFER = "transfer"
 _BATCH = "transfer.batch"
 _ENDS = frozenset({"rejected", "expired", "withdrawn"})
 _RECENT = 20_000
+_SAID = ("principal", "decision", "action", "task", "status", "reason", "journal")
+"""What an event says of a transfer that it proposes; of one that is queued the first three."""
 
 
 def things_of(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -42,6 +44,8 @@ class Standing:
     def __init__(self, agreements: Agreements) -> None:
         self._agreements = agreements
         self._digests: _Recent[str] = _Recent()
+        self.decided = self._digests.keep
+        """Take in what a decision is of, by its digest."""
         self._parts: _Recent[list[str]] = _Recent()
         self._posted: _Recent[tuple[str, str, Sequence[str]]] = _Recent()
         self._waiting: dict[str, str] = {}
@@ -60,15 +64,10 @@ class Standing:
         self.unknown: list[Finding] = []
         """Of what was said to be posted elsewhere; in a range of the record that may have been told of before it."""
 
-    def decided(self, decision: str, digest: str) -> None:
-        """Take in what a decision is of."""
-        self._digests[decision] = digest
-
-    def heard(self, sealed: Sealed) -> Iterator[Finding]:
+    def heard(self, sealed: Sealed) -> Iterable[Finding]:
         """Take in an event; how things stand otherwise than it says."""
         hear = self._hear.get(sealed.event["verb"])
-        if hear is not None:
-            yield from hear(sealed)
+        return () if hear is None else hear(sealed)
 
     def end(self) -> Iterator[Finding]:
         """What has ended, and no event tells of it, once all events were seen."""
@@ -92,16 +91,19 @@ class Standing:
             journal = next(journals, None) if outcome == "posted" else None
             if row is None:
                 continue
-            said = {"principal": principal, "decision": decision, "action": None}
-            if outcome == "queued":
+            said: tuple[str | None, ...]
+            if journal is not None:
+                said = (principal, decision, None, task, "posted", None, journal.id)
+            elif outcome != "queued":
+                said = (principal, decision, None, task, "failed", outcome, None)
+            else:
+                said = (principal, decision, None)
                 if row["status"] != "queued" and "later" not in row:
                     self._waiting[id] = row["status"]
-            else:
-                said["task"] = task
-                said["status"], said["reason"] = ("posted", None) if outcome == "posted" else ("failed", outcome)
-                said["journal"] = None if journal is None else journal.id
-            yield from _transfer(id, row, said)
-            yield from self._is_of(id, row, self._digests.get(decision))
+            if tuple(map(row.get, _SAID[: len(said)])) != said:
+                yield from _transfer(id, row, dict(zip(_SAID, said, strict=False)))
+            if (digest := self._digests.get(decision)) != row["digests"][0]:
+                yield from self._is_of(id, row, digest)
             if journal is not None and "erased" in row:
                 yield from _moves(id, row, journal)
 
@@ -175,14 +177,14 @@ class Standing:
         """Decisions on a batch and its parts."""
         whole, *parts = sealed.detail.get("decisions") or [("",)]
         if _BATCH in whole:
-            self._parts[whole[0]] = [one[0] for one in parts]
+            self._parts.keep(whole[0], [one[0] for one in parts])
         return iter(())
 
     def _journals(self, sealed: Sealed) -> Iterator[Finding]:
         for row in sealed.rows:
             if row.sent is not None and (found := moved_by(row.sent, _TRANSFER)) is not None:
                 ref, moves = found
-                self._posted[ref] = sealed.event["tx"], row.id, moves
+                self._posted.keep(ref, (sealed.event["tx"], row.id, moves))
         return iter(())
 
     def _posting(self, id: str, row: Thing, tx: str, said: Mapping[str, Any]) -> Iterator[Finding]:
@@ -230,7 +232,7 @@ class _Recent(Generic[Value]):
         self._new: dict[str, Value] = {}
         self._old: dict[str, Value] = {}
 
-    def __setitem__(self, key: str, value: Value) -> None:
+    def keep(self, key: str, value: Value) -> None:
         self._new[key] = value
         if len(self._new) == _RECENT:
             self._old, self._new = self._new, {}

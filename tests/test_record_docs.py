@@ -75,7 +75,9 @@ def _codes(file: str, pattern: str) -> set[str]:
 def test_every_finding_is_explained() -> None:
     explained = set(re.findall(r"`([a-z]+_[a-z_]+)`", "".join(re.findall(r"^\| `.*$", PAGE, re.MULTILINE))))
     codes = _codes("offline.py", r'\.add\(\s*"([a-z_]+)"') | _codes("offline.py", r'"(payload_[a-z]+|file_[a-z]+)"')
-    codes |= {code for file in ("meaning.py", "agreements.py") for code in _codes(file, r'Finding\(\s*"([a-z_]+)"')}
+    codes |= {
+        code for file in ("meaning.py", "agreements.py", "standing.py") for code in _codes(file, r'Finding\(\s*"([a-z_]+)"')
+    }
     codes |= {"signature_missing", "signature_wrong", "note_malformed", "checkpoint_malformed"}
     assert len(codes) > 45
     assert codes - explained == set()

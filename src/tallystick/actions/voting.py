@@ -286,6 +286,6 @@ async def _ended(tx: Tx, action: store.Kept, status: str, reason: str, decision_
         subject_id=action.id, task_id=action.task_id, approval_id=action.approval_id,
         detail={
             "type": action.type, "status": status, "reason": reason,
-            "executed_by": None if decision_id is None else str(decision_id),
+            "under": None if decision_id is None else str(decision_id),
         },
     )  # fmt: skip

@@ -76,7 +76,7 @@ class Standing:
         for id, (decision, row) in self._held.items():
             if row is None or "later" in row:
                 continue
-            yield from _action(id, row, {"status": "held", "decision": decision, "executed_by": None, "reason": None})
+            yield from _action(id, row, {"status": "held", "decision": decision, "under": None, "reason": None})
             yield from self._content(id, row, self._agreements.digest_of(row.get("approval")))
             yield from self._own(id, row, {"status": "held", "journal": None, "reason": None})
 
@@ -127,7 +127,8 @@ class Standing:
                 yield from self._is_of(id, one, self._digests.get(parts[place]) if parts and place < len(parts) else None)
         if row is not None:
             approval = event.get("approval")
-            said = {"type": _BATCH, "status": "executed", "executed_by": decision, "reason": None, "approval": approval}
+            said = {"type": _BATCH, "status": "executed", "under": decision, "reason": None, "approval": approval}
+            said["count"] = str(sealed.detail["count"])
             if approval is None:
                 said["decision"] = decision
                 yield from self._content(action, row, self._digests.get(decision))
@@ -158,9 +159,9 @@ class Standing:
         status = "executed" if is_done else detail.get("status", reason if approval and reason in _ENDS else "failed")
         said = _about(event) | {"type": detail["type"], "approval": approval, "status": status, "reason": reason}
         if is_done or approval is None:
-            said["executed_by"] = event["decision"]
-        elif "executed_by" in detail:
-            said["executed_by"] = detail["executed_by"]
+            said["under"] = event["decision"]
+        elif "under" in detail:
+            said["under"] = detail["under"]
         if approval is None:
             said["decision"] = event["decision"]
         elif held is not None:

@@ -51,8 +51,8 @@ $$;
 revoke all on function actions.recorded_transfers(bigint[]) from public;
 grant execute on function actions.recorded_transfers(bigint[]) to tallystick_app, tallystick_auditor;
 
--- actions.recorded_actions: the same of actions, with the transfer of one that is a transfer; `asked` has what the digests of both are made
--- of.
+-- actions.recorded_actions: the same of actions, with the transfer of one that is a transfer (`asked` has what the digests of both are made of),
+-- and how many a batch has.
 create or replace function actions.recorded_actions(p_ids bigint[]) returns table (id bigint, state jsonb, asked jsonb)
 language sql
 stable
@@ -70,9 +70,10 @@ as $$
                'digest', encode(a.digest, 'hex'),
                'decision', a.decision_id::text,
                'approval', a.approval_id::text,
-               'executed_by', a.executed_by::text,
+               'under', a.executed_by::text,
                'task', a.task_id::text,
                'transfers', coalesce(o.states, '[]'),
+               'count', case when a.type = 'transfer.batch' then (select count(*)::text from actions.transfer t where t.action_id = a.id) end,
                'erased', a.erased_by::text,
                'later', case when exists (select
                                             from audit.event e

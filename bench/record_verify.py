@@ -151,7 +151,6 @@ def _stands(id: str) -> dict[str, Any]:
         "status": "posted",
         "journal": id,
         "decision": id,
-        "moves": ["1", "2", "1250"],
         "digests": ["0" * 64],
     }
 

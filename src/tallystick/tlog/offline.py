@@ -93,7 +93,7 @@ class _Verifier:
         self.right: list[bytes] = []
         self.proofs: dict[int, list[bytes]] = {}
         self.edge: Frontier | None = None
-        self.rows: dict[str, Rows | None] = {}
+        self.rows: dict[str, Rows] = {}
         self.read: set[str] = set()
         self.seen = Numbers()
         self.earlier: list[tuple[str, Checkpoint]] = []
@@ -293,8 +293,8 @@ class _Verifier:
             else:
                 # Where there are more of the one than of the other, that was found; the rows are read on nevertheless.
                 take = iter(line["rows"]) if "rows" in line else None
-                pairs = [(ref, digest) for ref, digest in zip_longest(line["refs"], digests) if ref is not None]
-                rows = [self._row(kind, ref, digest, take) for ref, digest in pairs]
+                pairs = zip_longest(line["refs"], digests)
+                rows = [self._row(kind, ref, digest, take) for ref, digest in pairs if ref is not None]
                 for row in take or ():
                     self.found.add("row_unasked", f"{kind} {row['id']}", "no event has its digest")
         detail = detail_of(event, payload)
@@ -310,11 +310,13 @@ class _Verifier:
             row = self._take("decision", ref)
             if row is None:
                 self.found.add("row_missing", f"decision {ref}", f"{place} has its digest")
-                continue
-            if "erased" in row:
+            elif "erased" in row:
                 self._claim(row["erased"], row["digest"], f"decision {ref}")
-            digests.append(row["digest"] if "erased" in row else commitment_of(row))
-            rows.append(Row(ref, text=row.get("text"), erased=row.get("erased"), used=row.get("used")))
+                digests.append(row["digest"])
+                rows.append(Row(ref, row.get("text"), None, row["erased"], row.get("used")))
+            else:
+                digests.append(commitment_of(row))
+                rows.append(Row(ref, row["text"], None, None, row.get("used")))
         if rows and len(digests) == len(refs):
             self._compare(rows, digests, detail["decided"])
         return rows
@@ -392,11 +394,13 @@ class _Verifier:
         return found
 
     def _take(self, kind: str, ref: str) -> dict[str, Any] | None:
-        if kind not in self.rows:
+        rows = self.rows.get(kind)
+        if rows is None:
             name = f"rows/{kind}.jsonl"
-            self.rows[kind] = Rows(kind, self._lines(name), self.found) if name in self.listed else None
-        rows = self.rows[kind]
-        return rows.take(ref) if rows else None
+            if name not in self.listed:
+                return None
+            rows = self.rows[kind] = Rows(kind, self._lines(name), self.found)
+        return rows.take(ref)
 
     def _claim(self, event: str, digest: str | None, place: str) -> None:
         """Something is said to be erased by an event, which holds its digest, where the record had one."""
@@ -448,8 +452,7 @@ class _Verifier:
     def _ends(self) -> None:
         """Everything was read to its end, and the manifest says what is there."""
         for rows in self.rows.values():
-            if rows:
-                rows.end()
+            rows.end()
         for name in self.listed:
             if not name.endswith(".jsonl") and self.listed[name]["rows"] != "0":
                 self.found.add("manifest_differs", _MANIFEST, f"{name} has no rows")

@@ -41,6 +41,8 @@ def root(hashes: Sequence[bytes]) -> bytes:
     """The root over leaf hashes; of none, SHA-256 of nothing."""
     if not hashes:
         return EMPTY_ROOT
+    if len(hashes) == 2:
+        return sha256(b"\x01" + hashes[0] + hashes[1]).digest()
     row = hashes
     while len(row) > 1:
         pairs = iter(row)

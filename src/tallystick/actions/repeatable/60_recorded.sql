@@ -29,7 +29,8 @@ as $$
                'decision', t.decision_id::text,
                'action', t.action_id::text,
                'task', t.task_id::text,
-               'moves', jsonb_build_array(t.from_account::text, t.to_account::text, t.amount::text),
+               'moves', case when t.settle = 'queued' or t.action_id is not null or t.erased_by is not null
+                             then jsonb_build_array(t.from_account::text, t.to_account::text, t.amount::text) end,
                'erased', t.erased_by::text,
                'later', case when t.settle = 'queued' and t.status <> 'queued' and exists (select from later l where l.id = t.id::text)
                              then true end)),

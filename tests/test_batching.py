@@ -128,6 +128,19 @@ async def test_the_queue_is_bounded_and_who_has_no_answer_at_the_end_is_told_so(
     assert {getattr(one, "code", None) for one in told} == {"shutting_down"}
 
 
+async def test_what_is_committed_is_answered_as_such_though_the_server_stops_while_it_answers(db: Database) -> None:
+    async def done(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
+        return items
+
+    batcher = Batcher[int, int](db, done)
+    waiting = [asyncio.ensure_future(batcher.submit(house("me"), None, number)) for number in range(MAX_BATCH)]
+    await asyncio.sleep(0)
+    task = asyncio.create_task(batcher.run())
+    waiting[0].add_done_callback(lambda _: task.cancel())
+    assert await asyncio.gather(*waiting) == list(range(MAX_BATCH))
+    await asyncio.gather(task, return_exceptions=True)
+
+
 @pytest.mark.parametrize("place", [0, 7, 19])
 async def test_one_item_that_breaks_the_batch_is_found_and_its_neighbours_commit(db: Database, place: int) -> None:
     await fund(db)

@@ -22,6 +22,7 @@ from tallystick.kit import TallystickError, Unavailable, end
 MAX_BATCH = 200
 MAX_WAITING = 5000
 _GATHER_S = 0.05
+_AT_ONCE = 4
 _ATTEMPTS = 2
 _PATIENCE_MS = 250
 _SEARCH_S = 8.0
@@ -140,7 +141,7 @@ class Batcher(Generic[Item, Answer]):
         except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to those it stopped
             await self._search(batch, error, asyncio.get_running_loop().time() + _SEARCH_S)
         else:
-            self._tell(batch, answers, told)
+            await self._tell(batch, answers, told)
 
     async def _search(self, batch: Sequence[_Waiting[Item, Answer]], error: Exception, until_s: float) -> None:
         """Halve a batch that `error` stopped until the culprit stands alone; the others are committed on the way.
@@ -162,7 +163,7 @@ class Batcher(Generic[Item, Answer]):
             except Exception as again:  # noqa: BLE001 - as above
                 await self._search(part, again, until_s)
             else:
-                self._tell(part, answers, told)
+                await self._tell(part, answers, told)
 
     async def _work(
         self, tx: Tx, batch: Sequence[_Waiting[Item, Answer]]
@@ -171,20 +172,32 @@ class Batcher(Generic[Item, Answer]):
         answers = await self._carry_out(tx, batch[0].principal, [waiting.item for waiting in batch])
         return answers, tuple(tx.told)
 
-    def _tell(
+    async def _tell(
         self, batch: Sequence[_Waiting[Item, Answer]], answers: Sequence[Answer | TallystickError], told: Sequence[Told]
     ) -> None:
-        good: list[Answer] = []
-        for waiting, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, TallystickError):
-                _refuse([waiting], answer)
-                continue
-            good.append(answer)
-            pass_on(told, waiting.told)
-            if not waiting.answer.done():
-                waiting.answer.set_result(answer)
-        if self._committed is not None and good:
+        """Give each its answer, a few at a time: what the database says of the next batch is heard in between."""
+        if self._committed is not None and (good := [one for one in answers if not isinstance(one, TallystickError)]):
             self._committed(good)
+        place = 0
+        try:
+            while place < len(batch):
+                few = slice(place, place + _AT_ONCE)
+                place += _AT_ONCE
+                _answer(batch[few], answers[few], told)
+                await asyncio.sleep(0)
+        finally:
+            # Cut off in between, it is committed nevertheless.
+            _answer(batch[place:], answers[place:], told)
+
+
+def _answer(batch: Sequence[_Waiting[Item, Answer]], answers: Sequence[Answer | TallystickError], told: Sequence[Told]) -> None:
+    for waiting, answer in zip(batch, answers, strict=True):
+        if isinstance(answer, TallystickError):
+            _refuse([waiting], answer)
+            continue
+        pass_on(told, waiting.told)
+        if not waiting.answer.done():
+            waiting.answer.set_result(answer)
 
 
 def _is_hopeless(error: Exception) -> bool:

@@ -84,6 +84,58 @@ async def test_what_waits_together_is_committed_together_and_each_gets_its_own_a
     assert await _posted(db, "ALICE", "BOB") == [99_900, 99_900]
 
 
+async def test_while_a_batch_commits_the_next_one_gathers(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_GATHER_S", 60)
+    sizes: list[int] = []
+    going: set[int] = set()
+
+    async def counted(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(items))
+        going.add(len(sizes))
+        assert len(going) == 1, "one at a time"
+        for _ in range(10):
+            await asyncio.sleep(0)
+        going.clear()
+        return items
+
+    batcher = Batcher[int, int](db, counted)
+
+    async def client(turns: int) -> None:
+        for number in range(10):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert await batcher.submit(house("me"), None, number) == number
+
+    task = asyncio.create_task(batcher.run())
+    await asyncio.gather(*(client(turns) for turns in range(20)))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sum(sizes) == 200
+    assert len(sizes) < 100
+
+
+async def test_a_batch_that_is_stuck_holds_up_none_of_those_after_it(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_GATHER_S", 0.001)
+    begun, stuck = asyncio.Event(), asyncio.Event()
+
+    async def first_waits(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
+        if 0 in items:
+            begun.set()
+            await stuck.wait()
+        return items
+
+    batcher = Batcher[int, int](db, first_waits)
+    task = asyncio.create_task(batcher.run())
+    first = asyncio.create_task(batcher.submit(house("me"), None, 0))
+    await begun.wait()
+    for number in range(1, 20):
+        assert await batcher.submit(house("me"), None, number) == number
+    stuck.set()
+    assert await first == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_batch_is_of_one_principal_holds_no_key_twice_and_is_bounded(db: Database) -> None:
     seen: list[tuple[str, list[str | None]]] = []
 

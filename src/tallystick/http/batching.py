@@ -1,7 +1,8 @@
 """Group commit: what concurrent requests ask for shares a transaction, and each gets its own answer.
 
 While one batch commits, the next one gathers; so an idle server adds no wait, and a busy one commits once for many. A second
-lane takes what has gathered for 50 ms, or fills a batch, so that one batch that waits for a lock does not hold up all.
+lane takes what has gathered for 50 ms, or fills a batch, so that one batch that waits for a lock does not hold up all. It does
+not begin before: two at once wait for each other's counters and balances, which costs the database more than it saves.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ class Batcher(Generic[Item, Answer]):
         self._lanes = lanes
         self._waiting: deque[_Waiting[Item, Answer]] = deque()
         self._arrived = asyncio.Event()
-        self._committing = 0
-        self._idle = asyncio.Event()
+        self._begun: list[float] = []
+        self._ended = asyncio.Event()
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def submit(self, principal: Principal, key: str | None, item: Item) -> Answer:
         """Have one item carried out; returns when it is committed, raises its refusal.
@@ -84,6 +86,7 @@ class Batcher(Generic[Item, Answer]):
             await asyncio.gather(*lanes)
         finally:
             await end(lanes)
+            await asyncio.gather(*self._answering)
             while self._waiting:
                 _refuse([self._waiting.popleft()], Unavailable("shutting_down", "the server is stopping"))
 
@@ -94,23 +97,29 @@ class Batcher(Generic[Item, Answer]):
             batch = self._take()
             if not batch:
                 continue
-            self._committing += 1
-            self._idle.clear()
+            begun = asyncio.get_running_loop().time()
+            self._begun.append(begun)
             try:
                 await self._commit(batch)
-            finally:
-                self._committing -= 1
-                self._idle.set()
+            except BaseException:
                 # Whoever has no answer by now was cut off with the lane.
                 _refuse(batch, Unavailable("shutting_down", "the server is stopping"))
+                raise
+            finally:
+                self._begun.remove(begun)
+                self._ended.set()
+                self._ended = asyncio.Event()
 
     async def _gather(self) -> None:
         """While another lane commits, wait for more to share the next commit, but not for long."""
-        if self._committing and len(self._waiting) < MAX_BATCH:
+        while self._begun and len(self._waiting) < MAX_BATCH:
+            left_s = max(self._begun) + _GATHER_S - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`, which on Python 3.11 may swallow that the lane is cancelled.
-                async with asyncio.timeout(_GATHER_S):
-                    await self._idle.wait()
+                async with asyncio.timeout(left_s):
+                    await self._ended.wait()
 
     def _take(self) -> list[_Waiting[Item, Answer]]:
         """The next batch: one principal's items, no key twice, as a repeated key has to see the first one's answer."""
@@ -141,7 +150,10 @@ class Batcher(Generic[Item, Answer]):
         except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to those it stopped
             await self._search(batch, error, asyncio.get_running_loop().time() + _SEARCH_S)
         else:
-            await self._tell(batch, answers, told)
+            # The lane goes on with the next batch meanwhile.
+            answering = asyncio.create_task(self._tell(batch, answers, told))
+            self._answering.add(answering)
+            answering.add_done_callback(self._answering.discard)
 
     async def _search(self, batch: Sequence[_Waiting[Item, Answer]], error: Exception, until_s: float) -> None:
         """Halve a batch that `error` stopped until the culprit stands alone; the others are committed on the way.

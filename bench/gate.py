@@ -27,6 +27,7 @@ from rich.table import Table
 from bench.http import serving
 from bench.load import Result, run_load, transfer_request
 from bench.permits import permitted
+from bench.settled import settle
 from tallystick import actions, identity, ledger, policy
 from tallystick.db import Database, EmbeddedServer, migrate
 
@@ -96,6 +97,7 @@ def main() -> None:
                 " from ledger.account a cross join ledger.account b where a.id <> b.id"
             )
             connection.execute("vacuum analyze")
+        settle(server)
         _http(urls, key, arguments)
         asyncio.run(_batches(urls, arguments))
         asyncio.run(_more(urls["gate"], arguments))

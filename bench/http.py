@@ -27,6 +27,7 @@ from rich.table import Table
 
 from bench.load import Request, Result, run_load, transfer_request
 from bench.permits import allow_all, permitted
+from bench.settled import settle
 from tallystick import ledger
 from tallystick.db import Database, EmbeddedServer, migrate
 
@@ -45,6 +46,7 @@ def main() -> None:
 def measure_on(server: EmbeddedServer, arguments: argparse.Namespace) -> dict[str, list[Result]]:
     """Runs of each peer on a migrated server, in turns; `arguments` has `clients`, `seconds` and `rounds`."""
     _prepare(server)
+    settle(server)
     return _measure(server, arguments)
 
 

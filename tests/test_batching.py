@@ -136,6 +136,43 @@ async def test_a_batch_that_is_stuck_holds_up_none_of_those_after_it(db: Databas
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_batch_of_one_principal_holds_up_nobody_else(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_GATHER_S", 60)
+    begun, stuck = asyncio.Event(), asyncio.Event()
+
+    async def first_waits(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
+        if 0 in items:
+            begun.set()
+            await stuck.wait()
+        return items
+
+    batcher = Batcher[int, int](db, first_waits)
+    task = asyncio.create_task(batcher.run())
+    first = asyncio.create_task(batcher.submit(house("me"), None, 0))
+    await begun.wait()
+    for number in range(1, 5):
+        assert await batcher.submit(house("you"), None, number) == number
+    stuck.set()
+    assert await first == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_work_that_forgets_an_answer_leaves_nobody_waiting(db: Database) -> None:
+    async def forgetful(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
+        return items[:-1]
+
+    batcher = Batcher[int, int](db, forgetful)
+    waiting = [asyncio.ensure_future(batcher.submit(house("me"), None, number)) for number in range(10)]
+    await asyncio.sleep(0)
+    task = asyncio.create_task(batcher.run())
+    *told, last = await asyncio.gather(*waiting, return_exceptions=True)
+    assert told[:8] == list(range(8))
+    assert isinstance(last, ValueError)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_batch_is_of_one_principal_holds_no_key_twice_and_is_bounded(db: Database) -> None:
     seen: list[tuple[str, list[str | None]]] = []
 

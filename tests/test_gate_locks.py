@@ -235,3 +235,22 @@ async def test_an_amendment_and_a_vote_come_one_after_the_other(db: Database, da
     refused = await voting
     assert isinstance(refused, TallystickError)
     assert refused.code == "approval_changed"
+
+
+async def test_a_journal_that_is_asked_for_again_locks_nothing(db: Database, database: TestDatabase) -> None:
+    desk = await _bank(db)
+    paid = ledger.NamedJournal("fee", [("ALICE", "-1.00"), ("BOB", "1.00")], key="a")
+    new = ledger.NamedJournal("fee", [("BROKER", "-1.00"), ("BANK", "1.00")], key="b")
+    (first,) = await desk.retrying(lambda tx: actions.post_journals(tx, CLERK, [paid]))
+    assert isinstance(first, ledger.Posted)
+    with psycopg.connect(database.owner_url) as keeper:
+        # Somebody has the accounts of the one that was posted in hand; the new one is about others.
+        keeper.execute(
+            "select from ledger.balance b join ledger.account a on a.id = b.account_id"
+            " where a.name in ('ALICE', 'BOB') for update of b"
+        )
+        again, posted = await desk.retrying(lambda tx: actions.post_journals(tx, CLERK, [paid, new]), attempts=1)
+    assert isinstance(again, ledger.Posted)
+    assert (again.journal_id, again.replayed) == (first.journal_id, True)
+    assert isinstance(posted, ledger.Posted)
+    assert posted.refusal is None

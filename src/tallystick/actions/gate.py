@@ -18,7 +18,7 @@ from tallystick.actions import registry
 from tallystick.actions.model import Action, Asked, Decided, Denied, Held, reasons_of
 from tallystick.db import Database, ReadTx, Tx, key_reused
 from tallystick.identity import Principal
-from tallystick.kit import Forbidden, NotFound, TallystickError, digest
+from tallystick.kit import Forbidden, NotFound, TallystickError, Unavailable, digest
 
 Result = TypeVar("Result")
 _HOUR_S = 3600
@@ -181,6 +181,8 @@ async def lock_all(tx: Tx, by: Principal, payloads: Iterable[Any]) -> None:
     for payload in payloads:
         try:
             asked.append(await ask(tx, by, payload, b""))
+        except Unavailable:
+            raise
         except TallystickError:
             continue
     if asked:

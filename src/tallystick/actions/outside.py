@@ -138,7 +138,11 @@ async def _sending_facts(tx: ReadTx, payload: SendPayment) -> Mapping[str, Any]:
 
 
 async def _sending_locks(tx: ReadTx, payload: SendPayment) -> Iterable[str]:
-    return [(await payments.nostro(tx, payload.nostro)).clearing]
+    try:
+        return [(await payments.nostro(tx, payload.nostro)).clearing]
+    except NotFound:
+        # It is refused when it is sent, if policy lets it come to that.
+        return []
 
 
 async def payment_facts(tx: ReadTx, account: ledger.Account, payee: Party) -> dict[str, Any]:

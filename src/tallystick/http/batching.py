@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _ATTEMPTS = 2
 _PATIENCE_MS = 250
 _SEARCH_S = 8.0
 
+_log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -63,7 +65,7 @@ class Batcher(Generic[Item, Answer]):
         self._lanes = lanes
         self._waiting: deque[_Waiting[Item, Answer]] = deque()
         self._arrived = asyncio.Event()
-        self._begun: list[float] = []
+        self._begun: dict[object, tuple[Principal, float]] = {}
         self._ended = asyncio.Event()
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -77,6 +79,8 @@ class Batcher(Generic[Item, Answer]):
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(principal, key, item, answer, audit.current_request(), listener()))
         self._arrived.set()
+        if len(self._waiting) == MAX_BATCH:
+            self._look_again()
         return await answer
 
     async def run(self) -> None:
@@ -86,7 +90,7 @@ class Batcher(Generic[Item, Answer]):
             await asyncio.gather(*lanes)
         finally:
             await end(lanes)
-            await asyncio.gather(*self._answering)
+            await asyncio.gather(*self._answering, return_exceptions=True)
             while self._waiting:
                 _refuse([self._waiting.popleft()], Unavailable("shutting_down", "the server is stopping"))
 
@@ -97,8 +101,8 @@ class Batcher(Generic[Item, Answer]):
             batch = self._take()
             if not batch:
                 continue
-            begun = asyncio.get_running_loop().time()
-            self._begun.append(begun)
+            run = object()
+            self._begun[run] = batch[0].principal, asyncio.get_running_loop().time()
             try:
                 await self._commit(batch)
             except BaseException:
@@ -106,15 +110,20 @@ class Batcher(Generic[Item, Answer]):
                 _refuse(batch, Unavailable("shutting_down", "the server is stopping"))
                 raise
             finally:
-                self._begun.remove(begun)
-                self._ended.set()
-                self._ended = asyncio.Event()
+                del self._begun[run]
+                self._look_again()
+
+    def _look_again(self) -> None:
+        """Have the lanes that gather see whether they still have to."""
+        self._ended.set()
+        self._ended = asyncio.Event()
 
     async def _gather(self) -> None:
-        """While another lane commits, wait for more to share the next commit, but not for long."""
-        while self._begun and len(self._waiting) < MAX_BATCH:
-            left_s = max(self._begun) + _GATHER_S - asyncio.get_running_loop().time()
-            if left_s <= 0:
+        """While another lane commits for the principal whose turn it is, wait for more to share the next commit."""
+        while 0 < len(self._waiting) < MAX_BATCH:
+            begun = [since for principal, since in self._begun.values() if principal == self._waiting[0].principal]
+            left_s = max(begun, default=0) + _GATHER_S - asyncio.get_running_loop().time()
+            if not begun or left_s <= 0:
                 return
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`, which on Python 3.11 may swallow that the lane is cancelled.
@@ -188,8 +197,6 @@ class Batcher(Generic[Item, Answer]):
         self, batch: Sequence[_Waiting[Item, Answer]], answers: Sequence[Answer | TallystickError], told: Sequence[Told]
     ) -> None:
         """Give each its answer, a few at a time: what the database says of the next batch is heard in between."""
-        if self._committed is not None and (good := [one for one in answers if not isinstance(one, TallystickError)]):
-            self._committed(good)
         place = 0
         try:
             while place < len(batch):
@@ -197,9 +204,16 @@ class Batcher(Generic[Item, Answer]):
                 place += _AT_ONCE
                 _answer(batch[few], answers[few], told)
                 await asyncio.sleep(0)
-        finally:
+        except asyncio.CancelledError:
             # Cut off in between, it is committed nevertheless.
             _answer(batch[place:], answers[place:], told)
+            raise
+        except ValueError as error:
+            _log.exception("a batch has not as many answers as items")
+            _refuse(batch, error)
+        finally:
+            if self._committed is not None and (good := [one for one in answers if not isinstance(one, TallystickError)]):
+                self._committed(good)
 
 
 def _answer(batch: Sequence[_Waiting[Item, Answer]], answers: Sequence[Answer | TallystickError], told: Sequence[Told]) -> None:

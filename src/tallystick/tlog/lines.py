@@ -17,6 +17,7 @@ BAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowErro
 """The errors in which reading something ends that is not as it has to be."""
 
 _MAX_AHEAD = 10_000
+_MOST_COLUMNS = 64
 
 
 class Rows:
@@ -114,8 +115,10 @@ def sent_id(sent: bytes) -> int:
 def moved_by(sent: bytes, kind: str) -> tuple[str, list[str]] | None:
     """What a journal of a kind carried out, and the account that paid, the one that was paid and the amount; `None` for one of
     another kind, for one that takes another back, and for one that moved something else."""
-    at, columns = 4, []
-    for _ in range(int.from_bytes(sent[:4], "big")):
+    at, columns, count = 4, [], int.from_bytes(sent[:4], "big")
+    if count > _MOST_COLUMNS:
+        raise ValueError("a row of more columns than a journal has")
+    for _ in range(count):
         length = int.from_bytes(sent[at + 4 : at + 8], "big", signed=True)
         at += 8
         columns.append(sent[at : at + length] if length >= 0 else None)

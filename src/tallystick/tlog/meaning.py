@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from tallystick.tlog.agreements import Agreements
 from tallystick.tlog.decisions import ERASED, NOT_ALLOWED, UNUSED, Known, listed, loads, read
 from tallystick.tlog.found import Finding, Row, Sealed, States
+from tallystick.tlog.lines import BAD
 from tallystick.tlog.standing import Standing
 
-_BAD = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _TELLING = frozenset({"actions.decide", "actions.hold", "actions.deny", "actions.amend"})
 """Verbs whose events name decisions under which nothing is done."""
 
@@ -57,7 +57,7 @@ class Meaning:
         if is_telling or "decision" in event or "approval" in event or kind == "journal":
             try:
                 yield from self._authority(sealed, verb, is_posting=kind == "journal" and not verb.endswith(".erase"))
-            except _BAD as error:
+            except BAD as error:
                 yield Finding("event_malformed", f"event at index {sealed.index}", f"is not what it should be: {error}")
 
     def end(self, states: States | None, *, from_start: bool) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ class Meaning:
             task, fence = text["task"], text["fence"]
             if task != row.id or not fence.isdecimal():
                 raise ValueError("is of another task, or under no fence")
-        except _BAD as error:
+        except BAD as error:
             yield Finding("outcome_without_fence", place, str(error))
             return
         if (holder := self._fences.setdefault(fence, task)) != task:
@@ -130,7 +130,7 @@ class Meaning:
                     )
                 else:
                     yield from self._agreements.cover(row.id, head, said["approve"], tx)
-        except _BAD as error:
+        except BAD as error:
             yield Finding("decision_differs", place, f"is not what a decision looks like: {error}")
             return
         if head["outcome"] != "allow" and used:

@@ -270,8 +270,11 @@ class _Verifier:
         except BAD:
             self.found.add("leaf_malformed", place, "is not what an event looks like")
             return ""
-        for finding in self.visit(sealed) if self.visit else ():
-            self.found.add(finding.code, finding.place, finding.detail)
+        try:
+            for finding in self.visit(sealed) if self.visit else ():
+                self.found.add(finding.code, finding.place, finding.detail)
+        except BAD as error:
+            self.found.add("event_malformed", place, f"is not what it should be: {error!r}"[:200])
         return str(sealed.event["at"])
 
     def _event(self, place: str, index: int, event: dict[str, Any], line: dict[str, Any]) -> Sealed:

@@ -195,7 +195,8 @@ class Standing:
             _, journal, moves = posted
             yield from _transfer(id, row, {**said, "status": "posted", "journal": journal, "reason": None, "moves": moves})
         else:
-            self.unknown += _transfer(id, row, {"status": "failed", "journal": None})
+            if len(self.unknown) < _RECENT:
+                self.unknown += _transfer(id, row, {"status": "failed", "journal": None})
             yield from _transfer(id, row, said)
 
     def _own(self, id: str, row: Thing, said: Mapping[str, Any] | None, tx: str = "") -> Iterator[Finding]:

@@ -32,7 +32,8 @@ as $$
                'moves', case when t.settle = 'queued' or t.action_id is not null or t.erased_by is not null
                              then jsonb_build_array(t.from_account::text, t.to_account::text, t.amount::text) end,
                'erased', t.erased_by::text,
-               'later', case when t.settle = 'queued' and t.status <> 'queued' and exists (select from later l where l.id = t.id::text)
+               'later', case when t.settle = 'queued' and t.status <> 'queued' and t.action_id is null
+                                   and exists (select from later l where l.id = t.id::text)
                              then true end)),
            case when t.erased_by is null then
            jsonb_build_array('transfer', jsonb_strip_nulls(jsonb_build_object(

@@ -62,6 +62,7 @@ declare
     v_cr          bigint[];
     v_held        bigint[];
     v_seq         bigint[];
+    v_wanted      bigint[];
     v_shut        boolean;
     v_any_held    boolean;
     v_now         timestamptz;
@@ -114,14 +115,24 @@ begin
         end if;
     end if;
 
-    -- Balances are locked in id order, so that two batches cannot deadlock. What is read here is read under the lock.
+    -- Balances are locked in id order, so that two batches cannot deadlock; what was answered before needs none, and whoever sends it
+    -- again may not have locked it beforehand. What is read here is read under the lock.
+    if v_replayed is null then
+        v_wanted := p_entry_account || p_guard_account;
+    else
+        select array_agg(u.account_id) into v_wanted
+          from (select e.journal, e.account_id from unnest(p_entry_journal, p_entry_account) as e (journal, account_id)
+                 union all
+                select g.journal, g.account_id from unnest(p_guard_journal, p_guard_account) as g (journal, account_id)) as u
+         where not v_replayed[u.journal];
+    end if;
     select array_agg(b.account_id), array_agg(b.asset), array_agg(b.status), array_agg(b.floor), array_agg(b.dr), array_agg(b.cr),
            array_agg(b.held), array_agg(b.seq), bool_or(b.status <> 'open'), bool_or(b.held > 0),
            greatest(clock_timestamp(), max(b.last_at) + interval '1 microsecond')
       into v_account, v_asset, v_status, v_floor, v_dr, v_cr, v_held, v_seq, v_shut, v_any_held, v_now
       from (select x.account_id, x.asset, x.status, x.floor, x.dr, x.cr, x.held, x.seq, x.last_at
               from ledger.balance x
-             where x.account_id = any (p_entry_account || p_guard_account)
+             where x.account_id = any (v_wanted)
              order by x.account_id
                for no key update) as b;
 
@@ -169,7 +180,7 @@ begin
             v_why := r_why[j];
         elsif v_last <= v_first then
             v_why := 'too_few_entries';
-        elsif v_last = v_first + 1 and p_entry_amount[v_first] = -p_entry_amount[v_last]
+        elsif v_last = v_first + 1 and p_entry_amount[v_first]::numeric + p_entry_amount[v_last] = 0
               and v_asset[v_at[v_first]] = v_asset[v_at[v_last]] then
             -- Most journals: what one account gives another takes.
             null;

@@ -114,11 +114,14 @@ async def test_while_a_batch_commits_the_next_one_gathers(db: Database, monkeypa
     assert len(sizes) < 100
 
 
-async def test_a_batch_that_is_stuck_holds_up_none_of_those_after_it(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_GATHER_S", 0.001)
+@pytest.mark.parametrize(("principal", "gather_s"), [("me", 0.001), ("you", 60)])
+async def test_a_batch_that_is_stuck_holds_up_none_of_those_after_it_and_nobody_else_at_all(
+    db: Database, monkeypatch: pytest.MonkeyPatch, principal: str, gather_s: float
+) -> None:
+    monkeypatch.setattr(batching, "_GATHER_S", gather_s)
     begun, stuck = asyncio.Event(), asyncio.Event()
 
-    async def first_waits(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
+    async def first_waits(tx: Tx, by: Principal, items: Sequence[int]) -> Sequence[int]:
         if 0 in items:
             begun.set()
             await stuck.wait()
@@ -129,29 +132,7 @@ async def test_a_batch_that_is_stuck_holds_up_none_of_those_after_it(db: Databas
     first = asyncio.create_task(batcher.submit(house("me"), None, 0))
     await begun.wait()
     for number in range(1, 20):
-        assert await batcher.submit(house("me"), None, number) == number
-    stuck.set()
-    assert await first == 0
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_a_batch_of_one_principal_holds_up_nobody_else(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_GATHER_S", 60)
-    begun, stuck = asyncio.Event(), asyncio.Event()
-
-    async def first_waits(tx: Tx, principal: Principal, items: Sequence[int]) -> Sequence[int]:
-        if 0 in items:
-            begun.set()
-            await stuck.wait()
-        return items
-
-    batcher = Batcher[int, int](db, first_waits)
-    task = asyncio.create_task(batcher.run())
-    first = asyncio.create_task(batcher.submit(house("me"), None, 0))
-    await begun.wait()
-    for number in range(1, 5):
-        assert await batcher.submit(house("you"), None, number) == number
+        assert await batcher.submit(house(principal), None, number) == number
     stuck.set()
     assert await first == 0
     task.cancel()

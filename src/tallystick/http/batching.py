@@ -1,8 +1,9 @@
 """Group commit: what concurrent requests ask for shares a transaction, and each gets its own answer.
 
 While one batch commits, the next one gathers; so an idle server adds no wait, and a busy one commits once for many. A second
-lane takes what has gathered for 50 ms, or fills a batch, so that one batch that waits for a lock does not hold up all. It does
-not begin before: two at once wait for each other's counters and balances, which costs the database more than it saves.
+lane takes what has gathered for 50 ms, or fills a batch, so that one batch that waits for a lock does not hold up all. For the
+same principal it does not begin before: two at once wait for each other's counters and balances, which costs the database more
+than it saves.
 """
 
 from __future__ import annotations

@@ -282,7 +282,7 @@ as $$
 $$;
 
 -- policy.consume: the effects of decisions are being carried out. Each is there, allows, and was never consumed: TS008 where one is
--- not there or does not allow, TS009 where one was consumed.
+-- not there or does not allow, TS009 where one was consumed, or was used as it was kept (policy.keep_used), by this transaction too.
 create or replace function policy.consume(p_ids bigint[]) returns void
 language plpgsql
 security definer

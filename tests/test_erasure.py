@@ -14,6 +14,7 @@ from tallystick import (
     actions,
     audit,
     cases,
+    customers,
     ledger,
     memory,
     policy,
@@ -21,6 +22,7 @@ from tallystick import (
     work,
 )
 from tallystick.db import Database
+from tallystick.identity import house
 from tallystick.kit import Invalid
 from tests.erasing import (
     NAME,
@@ -37,6 +39,8 @@ from tests.erasing import (
     owning,
     sealer,
 )
+from tests.permitted import strict
+from tests.serving import ALICE, BOB, fund
 
 __all__ = ["owner", "owning", "sealer"]
 
@@ -207,3 +211,34 @@ async def test_one_who_is_known_by_cases_alone_is_erased_and_nobody_else(
         assert [bool(event.payload) for event in await memory.page(tx)] == [True, False, True, True, True, False]
         assert [case.customer for case in await cases.page(tx)][1] == "NEW-12"
     await is_refused(owning, "unknown_customer", "NOBODY")
+
+
+async def test_lists_of_ids_are_kept_though_an_account_is_called_like_one(
+    db: Database, owning: Database, owner: psycopg.Connection[Any]
+) -> None:
+    await fund(db)
+    new = [actions.NewTransfer(ALICE, BOB, "0.01", key=f"k{number}") for number in range(201)]
+    asked = [actions.Asked("journal.post", bytes(32), {"account": ALICE})] * 201
+    async with strict(db).write() as tx:
+        made = await actions.propose(tx, house("me"), new)
+        await actions.decide(tx, house("me"), asked)
+    assert {transfer.status for transfer in made if isinstance(transfer, actions.Transfer)} == {"posted"}
+    long = "select p.event_id from audit.payload p join audit.event e on e.id = p.event_id where e.verb = any (%s) order by 1"
+    lists = owner.execute(long, (["transfers.propose", "actions.decide"],)).fetchall()
+    assert len(lists) == 2
+    called = owner.execute(
+        "select p.body -> 'transfers' -> 200 ->> 0 from audit.payload p where p.event_id = %s"
+        " union all select p.body -> 'decisions' -> 200 ->> 0 from audit.payload p where p.event_id = %s",
+        (lists[0][0], lists[1][0]),
+    ).fetchall()
+    async with db.write() as tx:
+        (found,) = await customers.add(tx, [customers.NewCustomer(NAME, "Jana Nova")], by="me")
+        opened = await ledger.open_accounts(tx, [ledger.AccountSpec(name, "CZK") for (name,) in called])
+        await customers.add_dispositions(tx, [customers.Disposition(found.id, one.id, "owner") for one in opened], by="me")
+        for (name,) in called:
+            await ledger.set_status(tx, name, "closed")
+    keep_nothing(owner)
+    erased = await erase(owning)
+    assert erased.rows.get("audit.payload", 0) == 0
+    kept = owner.execute("select p.event_id from audit.payload p where p.erased_by is null and p.body is not null").fetchall()
+    assert set(lists) <= set(kept)

@@ -37,6 +37,7 @@ async def lived(bank: Bank) -> Bank:
     await _of_a_task(bank)
     payee = actions.AddPayee("ALICE", "CZ0001", "Bob")
     await actions.perform(bank.db, DESK, payee, lambda tx: actions.carry_out(tx, DESK, payee))
+    await _refused_by_the_books(bank)
     await _amended(bank)
     await bank.seal()
     return bank
@@ -84,6 +85,16 @@ async def _of_a_task(bank: Bank) -> None:
     for person in (EVA, JAN):
         await vote(bank.db, approval, person)
     await run()
+
+
+async def _refused_by_the_books(bank: Bank) -> None:
+    """Actions that were let pass, one at once and one by people, and came to nothing."""
+    hold = actions.PlaceHolds((actions.HoldPayload("EMPTY", "1.00"),))
+    await actions.perform(bank.db, DESK, hold, lambda tx: actions.carry_out(tx, DESK, hold))
+    entries = (actions.EntryPayload("EMPTY", "-300.00"), actions.EntryPayload("BOB", "300.00"))
+    held = await actions.perform(bank.db, DESK, actions.PostJournals((actions.JournalPayload("fee", entries),)))
+    assert isinstance(held, actions.Held)
+    await _say(bank, held.approval_id, "approve")
 
 
 async def _amended(bank: Bank) -> None:
@@ -134,6 +145,8 @@ _ACTIONS = {
     "failed": "status = 'failed' and reason = 'denied'",
     "withdrawn": "status = 'withdrawn'",
     "at_once": "type = 'payee.add'",
+    "refused": "status = 'failed' and type = 'hold.place' and reason = 'insufficient_funds'",
+    "in_vain": "status = 'failed' and type = 'journal.post' and reason = 'insufficient_funds'",
     "batch": "status = 'executed' and type = 'transfer.batch' and approval_id is null",
     "agreed": "status = 'executed' and type = 'transfer.batch' and approval_id is not null",
     "task": "principal = 'bot'",
@@ -142,6 +155,7 @@ _POST = "status = 'posted', reason = null, journal_id = (select min(id) from led
 _FAIL = "status = 'failed', reason = 'insufficient_funds', journal_id = null, settled_at = now()"
 _QUEUE = "status = 'queued', settle = 'queued', task_id = 1, reason = null, journal_id = null, settled_at = null"
 _END = "ended_at = now()"
+_IN_VAIN = ("refused", "in_vain")
 
 OF_TRANSFERS: list[tuple[str, str]] = [
     *((name, f"set {_FAIL}") for name in ("now", "settled", "queued", "held", "agreed", "batched", "task")),
@@ -159,7 +173,9 @@ OF_TRANSFERS: list[tuple[str, str]] = [
 ]
 OF_ACTIONS: list[tuple[str, str]] = [
     *((name, f"set status = 'expired', reason = 'expired', {_END}") for name in ("open", "executed", "failed", "batch")),
-    *((name, f"set status = 'executed', reason = null, {_END}") for name in ("open", "failed", "withdrawn")),
+    *((name, f"set status = 'executed', reason = null, {_END}") for name in ("open", "failed", "withdrawn", *_IN_VAIN)),
+    *((name, "set reason = 'denied'") for name in _IN_VAIN),
+    *((name, "set executed_by = null") for name in _IN_VAIN),
     *((name, "set status = 'held', reason = null, ended_at = null") for name in ("executed", "withdrawn", "at_once")),
     *((name, "set payload = '{}'") for name in ("open", "amended", "executed", "withdrawn", "at_once", "batch", "agreed")),
     *((name, "set digest = sha256('x')") for name in ("open", "amended", "executed", "at_once", "batch", "task")),

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tallystick import customers, ledger
-from tallystick.actions.postings import EntryPayload, money_facts
+from tallystick.actions.postings import EntryPayload, money_facts, refusal_of_all
 from tallystick.actions.registry import ActionType, register
 from tallystick.db import ReadTx, Tx
 from tallystick.identity import Principal
@@ -253,7 +253,15 @@ def _tell_posted(posted: ledger.Posted) -> Mapping[str, Any]:
     return {"journal": None if posted.journal_id is None else str(posted.journal_id), "reason": posted.refusal}
 
 
-register(ActionType("journal.reverse", ReverseJournal, _reversal_facts, _reverse, _tell_posted, locks=_reversal_locks))
+def _refusal(answer: ledger.Posted | ledger.Released) -> str | None:
+    return answer.refusal
+
+
+register(
+    ActionType(
+        "journal.reverse", ReverseJournal, _reversal_facts, _reverse, _tell_posted, locks=_reversal_locks, refused=_refusal
+    )
+)
 register(
     ActionType(
         "hold.place",
@@ -261,10 +269,20 @@ register(
         _hold_facts,
         _place,
         lambda placed: {"holds": [[None if one.hold_id is None else str(one.hold_id), one.refusal] for one in placed[:200]]},
+        refused=refusal_of_all,
     )
 )
-register(ActionType("hold.capture", CaptureHold, _capture_facts, _capture, _tell_posted))
-register(ActionType("hold.release", ReleaseHold, _release_facts, _release, lambda released: {"reason": released.refusal}))
+register(ActionType("hold.capture", CaptureHold, _capture_facts, _capture, _tell_posted, refused=_refusal))
+register(
+    ActionType(
+        "hold.release",
+        ReleaseHold,
+        _release_facts,
+        _release,
+        lambda released: {"reason": released.refusal},
+        refused=_refusal,
+    )
+)
 register(ActionType("account.open", OpenAccount, _open_facts, open_account, lambda id: {"account": str(id)}))
 register(ActionType("account.status", ChangeStatus, _account_facts, _change_status, lambda change: {"change": change.n}))
 register(ActionType("account.limit", ChangeLimit, _account_facts, _change_limit, lambda change: {"change": change.n}))

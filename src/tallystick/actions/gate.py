@@ -73,7 +73,7 @@ async def perform(
 async def carry_out(tx: Tx, by: Principal, payload: Any) -> int:
     """Carry out an action that this transaction was let pass for, and keep what came of it; the action's id.
 
-    One whose type gives back a refusal has `failed`, for that reason.
+    One whose type gives back a refusal, or says that what came of it is one, has `failed`, for that reason.
     """
     kind = registry.of(payload)
     written = kind.write(payload)
@@ -83,14 +83,14 @@ async def carry_out(tx: Tx, by: Principal, payload: Any) -> int:
     )
     assert kind.run is not None, "what is proposed by its name can be carried out"
     result = await kind.run(tx, by, payload)
-    refused = {"reason": result.code} if isinstance(result, TallystickError) else {}
-    if refused:
-        await store.end(tx, action_id, "failed", reason=result.code, executed_by=tx.decision)
-    else:
-        await store.end(tx, action_id, "executed", result=kind.tell(result), executed_by=tx.decision)
+    gave_back = isinstance(result, TallystickError)
+    reason = result.code if gave_back else kind.refused(result)
+    told = None if gave_back else kind.tell(result)
+    failed = {} if reason is None else {"reason": reason}
+    await store.end(tx, action_id, "failed" if failed else "executed", reason=reason, result=told, executed_by=tx.decision)
     await audit.append(
-        tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.end" if refused else "actions.execute",
-        subject_kind="action", subject_id=action_id, detail={"type": kind.name, **refused},
+        tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.end" if failed else "actions.execute",
+        subject_kind="action", subject_id=action_id, detail={"type": kind.name, **failed},
     )  # fmt: skip
     return action_id
 

@@ -161,4 +161,12 @@ def _tell_posted(posted: Sequence[ledger.Posted]) -> Mapping[str, Any]:
     return {"journals": [[None if one.journal_id is None else str(one.journal_id), one.refusal] for one in posted[:_SHOWN]]}
 
 
-register(ActionType("journal.post", PostJournals, _journal_facts, _post, _tell_posted, locks=_locks))
+def refusal_of_all(answers: Sequence[ledger.Posted | ledger.Placed]) -> str | None:
+    """Why the books did nothing of all that there was to do: for the first that was refused for itself."""
+    reasons = [one.refusal for one in answers]
+    if any(reason is None for reason in reasons):
+        return None
+    return next((reason for reason in reasons if reason != "batch_refused"), None)
+
+
+register(ActionType("journal.post", PostJournals, _journal_facts, _post, _tell_posted, locks=_locks, refused=refusal_of_all))

@@ -31,10 +31,11 @@ class ActionType(Generic[Payload]):
     `facts` reads what policy is to see (docs/policy.md lists the names), and may lock what must stay so until it is done;
     `account`, `accounts` and `customer` among them are what the proposer has to have in reach. `run` carries it out, in the
     transaction of its decision, and may refuse: what it raises undoes it; of a refusal that it gives back, what it did stays.
-    `tell` says in JSON what came of it. `roles` are those who may propose it. What is `proposable` can be proposed by its name
-    alone; fields that are `hidden` are shown to nobody. Of an action that was held, by its id, `resume` carries it out where
-    that differs from `run`, and `ended` is told of an end without it. What is made of other actions has `parts`, the actions
-    that policy is asked about as well: the strictest word counts for the whole, and what is counted are the parts.
+    `tell` says in JSON what came of it; where nothing did, as all of it was refused, `refused` has the code, and the action has
+    failed. `roles` are those who may propose it. What is `proposable` can be proposed by its name alone; fields that are
+    `hidden` are shown to nobody. Of an action that was held, by its id, `resume` carries it out where that differs from `run`,
+    and `ended` is told of an end without it. What is made of other actions has `parts`, the actions that policy is asked about
+    as well: the strictest word counts for the whole, and what is counted are the parts.
 
     The accounts that it moves are locked before it is decided: those that its facts name as `account`, `accounts` and, inside
     the bank, `counterparty`, and those whose names `locks` gives, which are all others that `run` or `resume` may post to.
@@ -52,6 +53,7 @@ class ActionType(Generic[Payload]):
     ended: Callable[[Tx, int, str], Awaitable[None]] | None = None
     parts: Callable[[Tx, Payload], Awaitable[Sequence[Asked]]] | None = None
     locks: Callable[[Tx, Payload], Awaitable[Iterable[str]]] | None = None
+    refused: Callable[[Any], str | None] = lambda _: None
 
     @property
     def can_wait(self) -> bool:

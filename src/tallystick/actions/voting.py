@@ -224,6 +224,10 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
         await _stop(tx, action, result, decided.id)
         return
     told: Mapping[str, Any] = kind.tell(result)
+    refused = kind.refused(result)
+    if refused is not None:
+        await _fail(tx, action, refused, decided.id, told)
+        return
     await store.end(tx, action.id, "executed", result=told, executed_by=decided.id)
     await audit.append(
         tx, principal=action.principal, on_behalf_of=action.on_behalf_of, verb="actions.execute", subject_kind="action",
@@ -272,8 +276,10 @@ async def _stop(tx: Tx, action: store.Kept, error: TallystickError, decision_id:
     await _fail(tx, action, error.code, decision_id)
 
 
-async def _fail(tx: Tx, action: store.Kept, reason: str, decision_id: int | None = None) -> None:
-    await store.end(tx, action.id, "failed", reason=reason, executed_by=decision_id)
+async def _fail(
+    tx: Tx, action: store.Kept, reason: str, decision_id: int | None = None, told: Mapping[str, Any] | None = None
+) -> None:
+    await store.end(tx, action.id, "failed", reason=reason, result=told, executed_by=decision_id)
     await _ended(tx, action, "failed", reason, decision_id)
 
 

@@ -16,9 +16,9 @@ from fastapi import FastAPI
 
 from tallystick import http
 from tallystick.cli.protocol import BoundedProtocol
-from tallystick.kit import Invalid, Unavailable
+from tallystick.kit import Invalid, Unavailable, end
 
-_GRACE_S = 10
+GRACE_S = 10
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -55,7 +55,8 @@ def address(listener: socket.socket) -> str:
 class Server(uvicorn.Server):
     """Uvicorn, with its signals left to whoever runs it: here more than a web server has to be stopped.
 
-    `leaving` is called when it begins to stop, so that requests which wait for something end at once.
+    `leaving` is called when it begins to stop, so that requests which wait for something end at once. Those that it cancels,
+    as their time is over, have their answer when `shutdown` ends.
     """
 
     def __init__(self, config: uvicorn.Config, leaving: Callable[[], None]) -> None:
@@ -69,10 +70,11 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._leaving()
         await super().shutdown(sockets)
+        await end(list(self.server_state.tasks))
 
 
-def server_for(app: FastAPI, *, access_log: bool = False) -> Server:
-    """A server for the application; requests in hand at a stop are given ten seconds."""
+def server_for(app: FastAPI, *, access_log: bool = False, grace_s: int = GRACE_S) -> Server:
+    """A server for the application; requests in hand at a stop are given `grace_s`, and who waits then is told to ask again."""
     return Server(
         uvicorn.Config(
             app,
@@ -82,7 +84,7 @@ def server_for(app: FastAPI, *, access_log: bool = False) -> Server:
             lifespan="on",
             log_level="warning" if not access_log else "info",
             access_log=access_log,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_graceful_shutdown=grace_s,
             limit_concurrency=2000,
             server_header=False,
         ),

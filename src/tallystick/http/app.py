@@ -150,6 +150,7 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         timeout_s=settings.request_timeout_s,
         answered=services.answered,
+        stopping=services.stopping,
     )
     app.add_middleware(envelope)
     app.outermost = partial(
@@ -162,8 +163,10 @@ def create_app(settings: HttpSettings, database: Database) -> FastAPI:
 
 
 def stop_waiting(app: FastAPI) -> None:
-    """Answer the requests that wait for something to happen now: the server is about to stop."""
+    """The server is about to stop: answer the requests that wait for something to happen now, and those that are cancelled from
+    now on with 503, to be asked again."""
     services: Services = app.state.services
+    services.stopping.set()
     services.line.close()
 
 

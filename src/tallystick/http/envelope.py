@@ -42,10 +42,13 @@ class Envelope:
     The framework's own limit of bodies answers in plain text where a length is announced; this one answers as a problem.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float, answered: Counter[int]) -> None:
-        """Each answer is counted in `answered`, by its status."""
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, timeout_s: float, answered: Counter[int], stopping: asyncio.Event
+    ) -> None:
+        """Each answer is counted in `answered`, by its status. While the server is `stopping`, it may cancel requests."""
         self._app = app
         self._answered = answered
+        self._stopping = stopping
         self._max_body_bytes = max_body_bytes
         self._timeout_s = timeout_s
         self._deadlines = Deadlines(timeout_s)
@@ -88,6 +91,13 @@ class Envelope:
             _log.warning("request %s took over %s s", request_id, self._timeout_s)
             if not started:
                 answer = problem(503, "timeout", "the request took too long", request_id=request_id)
+                await answer(scope, receive, send_framed)
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+            _log.warning("request %s was not done in the time that there was before the stop", request_id)
+            if not started:
+                answer = problem(503, "shutting_down", "the server is stopping", request_id=request_id)
                 await answer(scope, receive, send_framed)
         except ClientDisconnect:
             _log.debug("the caller of request %s left", request_id)

@@ -30,7 +30,8 @@ class Services:
     """What a process needs to answer: the database, the bell that wakes workers, the group commit, the gatekeeper.
 
     `streams` are the places for long answers, each of which keeps a connection for as long as its reader takes. In `line` stand
-    those who wait for tasks. `answered` counts the answers of this process by their status.
+    those who wait for tasks. `answered` counts the answers of this process by their status. `stopping` is set when the server
+    begins to stop.
     """
 
     settings: HttpSettings
@@ -44,6 +45,7 @@ class Services:
     streams: asyncio.Semaphore
     line: Line
     answered: Counter[int]
+    stopping: asyncio.Event
 
     @classmethod
     def of(cls, settings: HttpSettings, database: Database) -> Services:
@@ -72,6 +74,7 @@ class Services:
             streams,
             Line(database, work.CHANNEL, places=settings.max_waiting_claims),
             Counter(),
+            asyncio.Event(),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from decimal import Decimal
 
@@ -21,6 +22,7 @@ from tallystick.kit import (
     loads,
     parse_minor,
     parse_signed_minor,
+    seldom_collected,
 )
 
 CZK = Asset("CZK", 2)
@@ -168,3 +170,11 @@ def test_a_signed_amount_is_exact_or_refused(amount: Decimal | str, code: str) -
     with pytest.raises(Invalid) as refused:
         parse_signed_minor(amount, Asset("CZK", 2))
     assert refused.value.code == code
+
+
+def test_the_collector_looks_seldom_while_a_server_runs_and_as_before_afterwards() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    with seldom_collected():
+        assert gc.get_threshold()[0] > before[0]
+        assert gc.get_freeze_count() > frozen
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
@@ -59,7 +58,7 @@ from tallystick.http.routes import (
 from tallystick.http.services import Services
 from tallystick.http.settings import HttpSettings
 from tallystick.http.shortcut import Handler, Shortcut
-from tallystick.kit import TallystickError, end
+from tallystick.kit import TallystickError, end, seldom_collected
 
 _NATIVE = (
     authority,
@@ -180,12 +179,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(services.line.run(), name="line of those who wait for tasks"),
         asyncio.create_task(services.presence.run(), name="who was let in and who was not"),
     ]
-    # What stands now stands until the end: the collector, which would walk it again and again, need not look at it.
-    gc.collect()
-    gc.freeze()
     try:
-        yield
+        with seldom_collected():
+            yield
     finally:
-        gc.unfreeze()
         services.line.close()
         await end(tasks_of_ours)

@@ -1,5 +1,6 @@
 """The base of the house: money, errors, canonical JSON, names. No I/O, and no import of any other room."""
 
+from tallystick.kit.collector import seldom_collected
 from tallystick.kit.ending import end, wait_for
 from tallystick.kit.errors import (
     Conflict,
@@ -38,5 +39,6 @@ __all__ = [
     "loads_stored",
     "parse_minor",
     "parse_signed_minor",
+    "seldom_collected",
     "wait_for",
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tallystick.cli.writing import OneWrite
 from tallystick.kit import dumps
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -28,7 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refusal: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", OneWrite(transport)))
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -19,6 +19,7 @@ BATCHES: dict[str, list[NewTransfer]] = {
     "rejected": [NewTransfer("ALICE", "BOB", "103.00"), NewTransfer("ALICE", "BOB", "1.00")],
     "denied": [NewTransfer("ALICE", "BOB", "1.00"), NewTransfer("ALICE", "BOB", "501.00")],
     "refused": [NewTransfer("ALICE", "BOB", "1.00"), NewTransfer("EMPTY", "BOB", "1.00")],
+    "late": [NewTransfer("ALICE", "BOB", "105.00"), NewTransfer("ALICE", "BOB", "1.00")],
     "many": [NewTransfer("ALICE", "BOB", "0.01")] * 250,
 }
 
@@ -40,16 +41,27 @@ async def _say(bank: Bank, approval_id: int, said: Any) -> None:
 @pytest.mark.parametrize("name", BATCHES)
 async def test_whatever_became_of_a_batch_the_record_of_it_verifies(bank: Bank, name: str) -> None:
     outcome = await _send(bank, name)
-    if name in ("held", "rejected"):
+    if name in ("held", "rejected", "late"):
         assert isinstance(outcome, actions.Held)
-        await _say(bank, outcome.approval_id, "approve" if name == "held" else "reject")
+        await _say(bank, outcome.approval_id, "reject" if name == "rejected" else "approve")
         async with bank.db.read() as tx:
-            assert (await actions.action(tx, outcome.action_id)).status == ("executed" if name == "held" else "rejected")
+            assert (await actions.action(tx, outcome.action_id)).status == ("rejected" if name == "rejected" else "executed")
     else:
         assert isinstance(outcome, actions.Denied if name == "denied" else actions.Batch)
     await bank.seal()
     assert await bank.online() == {}
     assert await bank.exported() == {}
+
+
+async def test_what_was_changed_of_a_transfer_in_a_batch_that_people_agreed_to_is_named(bank: Bank) -> None:
+    asked = await _send(bank, "late")
+    await _say(bank, asked.approval_id, "approve")
+    await bank.seal()
+    async with bank.changed() as connection:
+        allowed = "update actions.transfer set description = 'rent' where action_id = %s and amount = 100"
+        await connection.execute(allowed, (asked.action_id,))
+        for found in (await bank.online(), await bank.exported()):
+            assert found.keys() == {("action_differs", f"action {asked.action_id}")}
 
 
 async def test_an_erasure_that_people_agreed_to_verifies_and_so_does_one_that_was_refused(bank: Bank) -> None:

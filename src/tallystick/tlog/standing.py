@@ -119,12 +119,12 @@ class Standing:
         action, decision = event["subject"]["id"], event["decision"]
         *transfers, row = sealed.stand
         parts = self._parts.pop(decision)
-        for place, ((id, outcome), one) in enumerate(zip(sealed.detail["transfers"], transfers, strict=True)):
+        for (id, outcome), one in zip(sealed.detail["transfers"], transfers, strict=True):
             if one is not None:
                 said = {"principal": event["principal"], "decision": decision, "action": action}
                 said["reason"] = None if outcome == "posted" else outcome
                 yield from self._posting(id, one, event["tx"], said)
-                yield from self._is_of(id, one, self._digests.get(parts[place]) if parts and place < len(parts) else None)
+        yield from self._are_of(sealed, transfers, parts or [])
         if row is not None:
             approval = event.get("approval")
             said = {"type": _BATCH, "status": "executed", "under": decision, "reason": None, "approval": approval}
@@ -220,6 +220,21 @@ class Standing:
         (had,) = row["digests"]
         if digest is not None and had != digest and (had is not None or "erased" not in row):
             yield Finding("transfer_differs", f"transfer {id}", "its accounts, amount or text are not what was decided")
+
+    def _are_of(self, sealed: Sealed, transfers: Sequence[Thing | None], parts: Sequence[str]) -> Iterator[Finding]:
+        """The transfers of a batch are what was decided of each. Of those that policy holds, once people have agreed, only the
+        decision on the whole is kept: then the others are among them, in order.
+        """
+        decided = [self._digests.get(part) for part in parts]
+        if len(decided) == len(transfers):
+            for (id, _), row, digest in zip(sealed.detail["transfers"], transfers, decided, strict=True):
+                if row is not None:
+                    yield from self._is_of(id, row, digest)
+        elif all(row is not None and "erased" not in row for row in transfers):
+            there = (row["digests"][0] for row in transfers if row is not None)
+            if not all(digest in there for digest in decided if digest is not None):
+                place = f"action {sealed.event['subject']['id']}"
+                yield Finding("action_differs", place, "its transfers are not what was decided")
 
     def _content(self, id: str, row: Thing, digest: str | None) -> Iterator[Finding]:
         """The payload of an action is what was decided or agreed to, as far as neither was erased."""

@@ -379,6 +379,24 @@ async def test_what_policy_holds_is_paid_when_people_agree(db: Database) -> None
     assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {}
 
 
+async def test_what_people_agree_to_and_the_books_refuse_has_failed_and_its_day_is_not_tried_again(db: Database) -> None:
+    plain = await _bank(db)
+    await _do(plain, replace(MONTHLY, amount="1000.01"))
+    await _rules(db, _when("hold", action="payment.send"))
+    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {"held": 1}
+    async with db.read() as tx:
+        (run,) = await customers.runs(tx, 1)
+        held = await actions.action(tx, run.action_id or 0)
+    await _agree(plain, held.approval_id or 0)
+    async with db.read() as tx:
+        held = await actions.action(tx, held.id)
+        assert await customers.runs(tx, 1) == [run]
+    assert (held.status, held.reason) == ("failed", "insufficient_funds")
+    assert held.result == {"payment": "1", "status": "failed", "reason": "insufficient_funds"}
+    assert await _available(db) == 100_000
+    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {}
+
+
 async def test_an_order_that_cannot_be_paid_keeps_no_other_from_being_paid(db: Database, database: TestDatabase) -> None:
     plain = await _bank(db)
     await _do(plain, replace(MONTHLY, name="TOO-MUCH", amount="1000.01"))

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tallystick import actions, customers, policy, subjects
-from tallystick.actions import NewTransfer
+from tallystick.actions import NewTransfer, held, registry
+from tallystick.actions.transfer_batches import BatchItem, TransferBatch
 from tallystick.db import Tx
+from tallystick.kit import digest
 from tests.test_verify_meaning import ANNA, DESK, EVA, RULES, Bank, bank
 
 __all__ = ["bank"]
@@ -19,8 +21,14 @@ BATCHES: dict[str, list[NewTransfer]] = {
     "rejected": [NewTransfer("ALICE", "BOB", "103.00"), NewTransfer("ALICE", "BOB", "1.00")],
     "denied": [NewTransfer("ALICE", "BOB", "1.00"), NewTransfer("ALICE", "BOB", "501.00")],
     "refused": [NewTransfer("ALICE", "BOB", "1.00"), NewTransfer("EMPTY", "BOB", "1.00")],
+    "in vain": [NewTransfer("ALICE", "BOB", "104.00"), NewTransfer("EMPTY", "BOB", "1.00")],
     "late": [NewTransfer("ALICE", "BOB", "105.00"), NewTransfer("ALICE", "BOB", "1.00")],
     "many": [NewTransfer("ALICE", "BOB", "0.01")] * 250,
+}
+ENDS = {
+    "rejected": ("rejected", "rejected"),
+    "refused": ("failed", "insufficient_funds"),
+    "in vain": ("failed", "insufficient_funds"),
 }
 
 
@@ -41,13 +49,15 @@ async def _say(bank: Bank, approval_id: int, said: Any) -> None:
 @pytest.mark.parametrize("name", BATCHES)
 async def test_whatever_became_of_a_batch_the_record_of_it_verifies(bank: Bank, name: str) -> None:
     outcome = await _send(bank, name)
-    if name in ("held", "rejected", "late"):
+    if name in ("held", "rejected", "late", "in vain"):
         assert isinstance(outcome, actions.Held)
         await _say(bank, outcome.approval_id, "reject" if name == "rejected" else "approve")
-        async with bank.db.read() as tx:
-            assert (await actions.action(tx, outcome.action_id)).status == ("rejected" if name == "rejected" else "executed")
     else:
         assert isinstance(outcome, actions.Denied if name == "denied" else actions.Batch)
+    if not isinstance(outcome, actions.Denied):
+        async with bank.db.read() as tx:
+            action = await actions.action(tx, outcome.action_id)
+        assert (action.status, action.reason) == ENDS.get(name, ("executed", None))
     await bank.seal()
     assert await bank.online() == {}
     assert await bank.exported() == {}
@@ -64,6 +74,35 @@ async def test_what_was_changed_of_a_transfer_in_a_batch_that_people_agreed_to_i
             assert found.keys() == {("action_differs", f"action {asked.action_id}")}
 
 
+async def test_a_refused_batch_of_before_such_actions_failed_verifies_as_it_stands(bank: Bank) -> None:
+    items = tuple(BatchItem(one.from_account, one.to_account, str(one.amount), "CZK") for one in BATCHES["refused"])
+    payload = TransferBatch(items)
+    kind = registry.of(payload)
+
+    async def executed(tx: Tx) -> int:
+        passed = await actions.enter(tx, DESK, payload)
+        assert isinstance(passed, actions.Passed)
+        assert passed.decision_id is not None
+        assert kind.resume is not None
+        written = kind.write(payload)
+        id = await held.insert_action(
+            tx, type=kind.name, by=DESK, payload=written, digest=digest([kind.name, written]),
+            decision_id=passed.decision_id, task_id=None,
+        )  # fmt: skip
+        batch = await kind.resume(tx, DESK, payload, id)
+        await held.end(tx, id, "executed", result=kind.tell(batch), executed_by=passed.decision_id)
+        return id
+
+    action_id = await bank.db.retrying(executed)
+    await bank.seal()
+    assert await bank.online() == {}
+    assert await bank.exported() == {}
+    async with bank.changed() as connection:
+        for change in ("status = 'expired'", "reason = 'denied'", "status = 'failed', reason = 'denied'"):
+            await connection.execute(f"update actions.action set {change} where id = {action_id}".encode())
+            assert ("action_differs", f"action {action_id}") in await bank.online()
+
+
 async def test_an_erasure_that_people_agreed_to_verifies_and_so_does_one_that_was_refused(bank: Bank) -> None:
     asks = {"id": "two", "when": {"action": "subject.*"}, "hold": True, "approve": [{"role": "approver", "people": 2}]}
     async with bank.db.write() as tx:
@@ -78,11 +117,11 @@ async def test_an_erasure_that_people_agreed_to_verifies_and_so_does_one_that_wa
 
         await bank.db.retrying(add)
     for number, status in ((1, "executed"), (2, "failed")):
-        held = await actions.perform(bank.db, DESK, subjects.EraseSubject(str(number), "r"))
-        assert isinstance(held, actions.Held)
-        await _say(bank, held.approval_id, "approve")
+        asked = await actions.perform(bank.db, DESK, subjects.EraseSubject(str(number), "r"))
+        assert isinstance(asked, actions.Held)
+        await _say(bank, asked.approval_id, "approve")
         async with bank.db.read() as reading:
-            assert (await actions.action(reading, held.action_id)).status == status
+            assert (await actions.action(reading, asked.action_id)).status == status
     await bank.seal()
     assert await bank.online() == {}
     assert await bank.exported() == {}

@@ -26,7 +26,7 @@ async def lived(bank: Bank) -> Bank:
     """A bank with transfers and actions that ended in every way there is, its record sealed."""
     for name in ("posted", "refused"):
         assert isinstance(await _send(bank, name), actions.Batch)
-    for name, said in (("held", "approve"), ("rejected", "reject")):
+    for name, said in (("held", "approve"), ("rejected", "reject"), ("in vain", "approve")):
         await _say(bank, (await _send(bank, name)).approval_id, said)
     (withdrawn,) = await propose(bank.db, NewTransfer("ALICE", "BOB", "204.00"))
     async with bank.db.write() as tx:
@@ -133,6 +133,7 @@ _TRANSFERS = {
     "queued": "status = 'queued'",
     "held": "status = 'held'",
     "agreed": "status = 'posted' and action_id in (select id from actions.action where type = 'transfer')",
+    "poor": "reason = 'insufficient_funds' and action_id in (select id from actions.action where type = 'transfer')",
     "withdrawn": "reason = 'withdrawn'",
     "batched": "status = 'posted' and action_id in (select id from actions.action where type = 'transfer.batch')",
     "left": "reason = 'batch_refused'",
@@ -149,17 +150,20 @@ _ACTIONS = {
     "in_vain": "status = 'failed' and type = 'journal.post' and reason = 'insufficient_funds'",
     "batch": "status = 'executed' and type = 'transfer.batch' and approval_id is null",
     "agreed": "status = 'executed' and type = 'transfer.batch' and approval_id is not null",
+    "poor": "status = 'failed' and type = 'transfer' and reason = 'insufficient_funds'",
+    "batch_refused": "status = 'failed' and type = 'transfer.batch' and approval_id is null",
+    "batch_in_vain": "status = 'failed' and type = 'transfer.batch' and approval_id is not null",
     "task": "principal = 'bot'",
 }
 _POST = "status = 'posted', reason = null, journal_id = (select min(id) from ledger.journal), settled_at = now()"
 _FAIL = "status = 'failed', reason = 'insufficient_funds', journal_id = null, settled_at = now()"
 _QUEUE = "status = 'queued', settle = 'queued', task_id = 1, reason = null, journal_id = null, settled_at = null"
 _END = "ended_at = now()"
-_IN_VAIN = ("refused", "in_vain")
+_IN_VAIN = ("refused", "in_vain", "poor", "batch_refused", "batch_in_vain")
 
 OF_TRANSFERS: list[tuple[str, str]] = [
     *((name, f"set {_FAIL}") for name in ("now", "settled", "queued", "held", "agreed", "batched", "task")),
-    *((name, f"set {_POST}") for name in ("refused", "unsettled", "denied", "queued", "held", "withdrawn", "left")),
+    *((name, f"set {_POST}") for name in ("refused", "unsettled", "denied", "queued", "held", "poor", "withdrawn", "left")),
     *((name, f"set {_QUEUE}") for name in ("now", "settled", "unsettled")),
     *((name, "set principal = 'mallory'") for name in ("now", "queued", "held", "agreed", "batched", "task")),
     *((name, "set decision_id = decision_id + 1") for name in ("now", "settled", "held", "batched", "left")),
@@ -167,7 +171,7 @@ OF_TRANSFERS: list[tuple[str, str]] = [
     *((name, "set from_account = to_account, to_account = from_account") for name in ("now", "refused", "queued", "left")),
     *((name, "set description = 'rent'") for name in ("now", "held", "batched")),
     *((name, "set journal_id = journal_id + 1") for name in ("now", "settled", "agreed", "batched", "task")),
-    *((name, "set reason = 'denied'") for name in ("refused", "withdrawn", "left")),
+    *((name, "set reason = 'denied'") for name in ("refused", "poor", "withdrawn", "left")),
     *((name, "set action_id = 1") for name in ("now", "batched")),
     ("task", "set task_id = task_id + 1"),
 ]
@@ -206,7 +210,7 @@ async def test_what_was_changed_of_a_transfer_is_named(lived: Bank) -> None:
         where = _TRANSFERS[name]
         owner = (
             0
-            if name not in ("held", "agreed", "withdrawn")
+            if name not in ("held", "agreed", "poor", "withdrawn")
             else await lived.only(
                 f"select action_id from actions.transfer where id = (select min(id) from actions.transfer where {where})"
             )

@@ -243,6 +243,11 @@ def _tell(history: payments.History) -> Mapping[str, Any]:
     return {"payment": str(history.payment.id), "status": history.payment.status, "reason": history.payment.reason}
 
 
-register(ActionType("payment.send", SendPayment, _sending_facts, _send, _tell, locks=_sending_locks))
+def _refusal(history: payments.History) -> str | None:
+    return history.payment.reason if history.payment.status == "failed" else None
+
+
+register(ActionType("payment.send", SendPayment, _sending_facts, _send, _tell, locks=_sending_locks, refused=_refusal))
+# Money that came in is always booked; and a step that the books refuse is a refusal that is raised.
 register(ActionType("payment.receive", ReceivePayment, _receiving_facts, _receive, _tell, locks=_receiving_locks))
 register(ActionType("payment.move", MovePayment, _moving_facts, _move, _tell, locks=_moving_locks))

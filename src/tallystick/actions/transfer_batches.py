@@ -47,7 +47,7 @@ class TransferBatch:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch that was carried out: all its transfers are `posted`, or all of them `failed`, each with its reason."""
+    """A batch that was let pass: all its transfers are `posted`, or all of them `failed`, each with its reason."""
 
     action_id: int
     transfers: tuple[Transfer, ...]
@@ -82,7 +82,14 @@ async def propose_batch(tx: Tx, by: Principal, new: Sequence[NewTransfer], *, ke
     )
     await claim_one(tx, wanted, kind=TYPE, ref_id=action_id)
     batch = await _resume(tx, by, payload, action_id)
-    await held.end(tx, action_id, "executed", result=_told(batch), executed_by=entered.decision_id)
+    reason = _refusal(batch)
+    status = "executed" if reason is None else "failed"
+    await held.end(tx, action_id, status, reason=reason, result=_told(batch), executed_by=entered.decision_id)
+    if reason is not None:
+        await audit.append(
+            tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="actions.end", subject_kind="action",
+            subject_id=action_id, detail={"type": TYPE, "reason": reason},
+        )  # fmt: skip
     return batch
 
 
@@ -251,13 +258,28 @@ def _move(item: transfers.Checked) -> batched.Move:
     return batched.Move(row.from_account, row.to_account, row.amount, row.asset, row.description)
 
 
+def _refusal(batch: Batch) -> str | None:
+    """Why the books refused a batch: the reason of the first transfer for which they did."""
+    return next((one.reason for one in batch.transfers if one.reason not in (None, "batch_refused")), None)
+
+
 def _told(batch: Batch) -> dict[str, Any]:
-    """What came of a batch. The reason is that of the transfer for which the books refused it."""
-    reasons = [one.reason for one in batch.transfers if one.reason is not None]
-    reason = next((one for one in reasons if one != "batch_refused"), None) if reasons else None
-    return {"transfers": len(batch.transfers), "status": "failed" if reasons else "posted", "reason": reason}
+    """What came of a batch."""
+    reason = _refusal(batch)
+    return {"transfers": len(batch.transfers), "status": "posted" if reason is None else "failed", "reason": reason}
 
 
 registry.register(
-    registry.ActionType(TYPE, TransferBatch, _facts, None, _told, proposable=False, resume=_resume, parts=_parts, locks=_locks)
+    registry.ActionType(
+        TYPE,
+        TransferBatch,
+        _facts,
+        None,
+        _told,
+        proposable=False,
+        resume=_resume,
+        parts=_parts,
+        locks=_locks,
+        refused=_refusal,
+    )
 )

@@ -545,6 +545,7 @@ async def _resume(tx: Tx, by: Principal, payload: TransferPayload, action_id: in
 
 
 async def _end(tx: Tx, action_id: int, reason: str) -> None:
+    # One that `_resume` has ended stays as it is.
     row = await store.of_action(tx, action_id)
     if row is not None:
         await store.end_held(tx, row.id, "failed", journal_id=None, reason=reason)
@@ -560,5 +561,6 @@ registry.register(
         proposable=False,
         resume=_resume,
         ended=_end,
+        refused=lambda transfer: transfer.reason,
     )
 )

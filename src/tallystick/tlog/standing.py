@@ -129,6 +129,11 @@ class Standing:
             approval = event.get("approval")
             said = {"type": _BATCH, "status": "executed", "under": decision, "reason": None, "approval": approval}
             said["count"] = str(sealed.detail["count"])
+            outcomes = (outcome for _, outcome in sealed.detail["transfers"])
+            refusal = next((one for one in outcomes if one not in ("posted", "batch_refused")), None)
+            if refusal is not None and row["status"] == "failed":
+                # An event of its own says that it failed, and why; where there is none, it is from before such actions did.
+                said |= {"status": "failed", "reason": refusal}
             if approval is None:
                 said["decision"] = decision
                 yield from self._content(action, row, self._digests.get(decision))

@@ -13,13 +13,13 @@ import httpx
 import psycopg
 import pytest
 
-from tallystick import approvals, identity
+from tallystick import approvals, identity, policy
 from tallystick.approvals import Approval, Question
 from tallystick.db import Database
 from tallystick.http import HttpSettings
 from tests.command_line import command
 from tests.conftest import TestDatabase
-from tests.serving import code_of, serving
+from tests.serving import ALICE, BOB, code_of, fund, serving
 
 DIGEST = hashlib.sha256(b"5").digest()
 PEOPLE = {
@@ -71,7 +71,7 @@ async def test_two_people_agree_over_http_and_all_of_it_is_shown(
     path = f"/v1/approvals/{asked.id}"
     shown = (await client.get(path, headers=by(keys["eva"]))).json()
     assert (shown["shown"], shown["digest"], shown["excluded"]) == ({"amount": "5.00"}, DIGEST.hex(), ["olga"])
-    assert shown["quorum"] == [{"role": "approver", "people": [], "missing": 2}]
+    assert (shown["quorum"], shown["outcome"]) == ([{"role": "approver", "people": [], "missing": 2}], None)
     yes = {"vote": "approve", "digest": shown["digest"], "reason": None}
     first = await client.post(f"{path}/votes", json=yes, headers=by(keys["eva"]))
     assert (first.status_code, first.json()["quorum"]) == (200, [{"role": "approver", "people": ["eva"], "missing": 1}])
@@ -81,6 +81,44 @@ async def test_two_people_agree_over_http_and_all_of_it_is_shown(
     assert (second["status"], [each["person"] for each in second["votes"]]) == ("approved", ["eva", "jan"])
     taken_back = await client.post(f"{path}/withdraw", headers=by(keys["bot"]))
     assert taken_back.json()["status"] == "withdrawn"
+
+
+BY_ONE = {"id": "by-one", "when": {"action": "transfer"}, "hold": True, "approve": [{"role": "approver", "people": 1}]}
+MOVED, REFUSED = {"status": "executed", "reason": None}, {"status": "failed", "reason": "insufficient_funds"}
+
+
+async def _held(db: Database, client: httpx.AsyncClient, key: str, amount: str) -> tuple[str, str]:
+    """The number and the digest of the question about a transfer."""
+    async with db.write() as tx:
+        await policy.apply(tx, {"name": "test", "rules": [BY_ONE, {"id": "allowed", "allow": True}]}, by="t")
+    body = {"from_account": ALICE, "to_account": BOB, "amount": {"amount": amount, "currency": "CZK"}}
+    held = (await client.post("/v1/transfers", json=body, headers=by(key))).json()
+    path = f"/v1/approvals/{held['approval_id']}"
+    question = (await client.get(path, headers=by(key))).json()
+    assert question["outcome"] == {"status": "held", "reason": None}
+    return held["approval_id"], question["digest"]
+
+
+@pytest.mark.parametrize(("amount", "outcome"), [("1.00", MOVED), ("5000.00", REFUSED)])
+async def test_the_last_vote_says_what_became_of_the_action(
+    db: Database, client: httpx.AsyncClient, keys: dict[str, str], amount: str, outcome: dict[str, str | None]
+) -> None:
+    await fund(db)
+    number, digest = await _held(db, client, keys["desk"], amount)
+    yes = {"vote": "approve", "digest": digest, "reason": None}
+    voted = (await client.post(f"/v1/approvals/{number}/votes", json=yes, headers=by(keys["eva"]))).json()
+    assert (voted["status"], voted["outcome"]) == ("consumed", outcome)
+
+
+async def test_the_last_vote_at_the_command_line_says_so_too(
+    db: Database, database: TestDatabase, client: httpx.AsyncClient, keys: dict[str, str]
+) -> None:
+    await fund(db)
+    number, digest = await _held(db, client, keys["desk"], "5000.00")
+    vote = ("approvals", "approve", number, "--digest", digest, "--key-file", "-")
+    told = (await asyncio.to_thread(command, database, *vote, stdin=keys["eva"])).stdout.splitlines()
+    assert told[0] == f"approval {number} is consumed"
+    assert told[1].endswith("failed: insufficient_funds")
 
 
 @pytest.mark.parametrize(

@@ -158,9 +158,14 @@ async def get(tx: ReadTx, action_id: int) -> Action:
     return found
 
 
+async def put_to_people(tx: ReadTx, approval_id: int) -> Action | None:
+    """The action that an approval is about, where it is about one."""
+    return await store.of_approval(tx, approval_id)
+
+
 async def approval_action(tx: ReadTx, approval_id: int) -> Action:
     """The action that an approval is about; refuses with `NotFound` (`unknown_approval`)."""
-    found = await store.of_approval(tx, approval_id)
+    found = await put_to_people(tx, approval_id)
     if found is None:
         raise NotFound("unknown_approval", f"no action is put to people by approval {approval_id}")
     return found

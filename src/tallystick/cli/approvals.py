@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from tallystick import approvals, identity
+from tallystick import actions, approvals, identity
 from tallystick.cli.operator import As, operator
 from tallystick.cli.options import Data, known_number
 from tallystick.cli.runtime import connected, run
@@ -197,9 +197,13 @@ def _say(approval_id: int, said: str, digest: str, *, reason: str | None, key_fi
 
         async with connected(data) as database:
             became = await database.retrying(attempt)
-        if isinstance(became, TallystickError):
-            raise became
+            if isinstance(became, TallystickError):
+                raise became
+            async with database.read() as tx:
+                action = await actions.put_to_people(tx, number)
         typer.echo(f"approval {became.id} is {became.status}")
+        if action is not None and action.status in ("executed", "failed"):
+            typer.echo(f"action {action.id} {action.status}" + (f": {action.reason}" if action.reason else ""))
 
     run(main)
 

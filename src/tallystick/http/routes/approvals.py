@@ -46,6 +46,7 @@ _EXAMPLE: JsonDict = {
 _DETAIL: JsonDict = {
     **_EXAMPLE,
     "shown": {"from": "ACC-1", "to": "ACC-2", "amount": {"amount": "125000.00", "currency": "CZK"}},
+    "outcome": {"status": "held", "reason": None},
     "quorum": [{"role": "approver", "people": ["eva"], "missing": 1}],
     "votes": [
         {
@@ -159,12 +160,20 @@ class ApprovalAnswer(BaseModel):
     changed_at: datetime
 
 
+class OutcomeAnswer(BaseModel):
+    """What became of the action that people were asked about; `reason` says why where it was not carried out."""
+
+    status: Literal["held", "executed", "failed", "rejected", "expired", "withdrawn"]
+    reason: str | None
+
+
 class ApprovalDetail(ApprovalAnswer):
-    """A question with what people are shown, who agreed, who is missing, and what was said."""
+    """A question with what people are shown, what became of the action, who agreed, who is missing, and what was said."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_DETAIL]})
 
     shown: dict[str, Any]
+    outcome: OutcomeAnswer | None
     quorum: list[Filled]
     votes: list[VoteAnswer]
     comments: list[CommentAnswer]
@@ -359,9 +368,11 @@ async def _detail(tx: ReadTx, approval_id: int) -> dict[str, Any]:
     votes = await approvals.votes(tx, approval_id)
     quorum = approvals.quorum_of(approval, votes)
     missing = dict(quorum.missing)
+    action = await actions.put_to_people(tx, approval_id)
     return {
         **_answer(approval),
         "shown": (await approvals.shown(tx, approval)).shown,
+        "outcome": None if action is None else {"status": action.status, "reason": action.reason},
         "quorum": [
             {"role": role, "people": list(quorum.filled[role]), "missing": missing.get(role, 0)} for role in approval.roles
         ],

@@ -45,7 +45,7 @@ from tallystick.actions.people import (
 from tallystick.actions.postings import EntryPayload, JournalPayload, PostJournals, post_journals
 from tallystick.actions.recorded import RECORDED_IDS, RECORDED_THINGS
 from tallystick.actions.references import REFERENCES
-from tallystick.actions.registry import ActionType, load_plug_ins, named, names, proposed, register
+from tallystick.actions.registry import ActionType, load_plug_ins, named, names, number_of, proposed, register
 from tallystick.actions.transfer_batches import (
     MAX_TRANSFERS,
     Batch,
@@ -147,6 +147,7 @@ __all__ = [
     "load_plug_ins",
     "named",
     "names",
+    "number_of",
     "of_journals",
     "open_account",
     "opened",

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from tallystick import customers, ledger
 from tallystick.actions.postings import EntryPayload, money_facts, refusal_of_all
-from tallystick.actions.registry import ActionType, register
+from tallystick.actions.registry import ActionType, Seconds, number_of, register
 from tallystick.db import ReadTx, Tx
 from tallystick.identity import Principal
-from tallystick.kit import Asset, Conflict, TallystickError, parse_minor
+from tallystick.kit import Asset, Conflict, TallystickError, parse_minor, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ReverseJournal:
     def named(self) -> ledger.NamedReversal:
         """The reversal that is meant."""
         return ledger.NamedReversal(
-            int(self.journal),
+            number_of(self.journal, "journal"),
             amount=self.amount,
             currency=self.currency,
             entries=None if self.entries is None else [(entry.account, entry.amount) for entry in self.entries],
@@ -47,7 +47,7 @@ class HoldPayload:
     currency: str | None = None
     kind: str = "hold"
     expires_at: datetime | None = None
-    expires_in_s: int | None = None
+    expires_in_s: Seconds | None = None
     meta: dict[str, Any] | None = None
 
     @classmethod
@@ -55,7 +55,7 @@ class HoldPayload:
         """The payload of a hold that is named."""
         return cls(
             named.account,
-            str(named.amount),
+            plain(named.amount),
             named.currency,
             named.kind,
             named.expires_at,
@@ -100,7 +100,7 @@ class CaptureHold:
     def named(self) -> ledger.NamedCapture:
         """The capture that is meant."""
         return ledger.NamedCapture(
-            int(self.hold),
+            number_of(self.hold, "hold"),
             self.to_account,
             self.amount,
             self.currency,
@@ -186,7 +186,7 @@ async def _place(tx: Tx, by: Principal, payload: PlaceHolds) -> list[ledger.Plac
 
 
 async def _capture_facts(tx: ReadTx, payload: CaptureHold) -> Mapping[str, Any]:
-    hold = await ledger.hold(tx, int(payload.hold))
+    hold = await ledger.hold(tx, number_of(payload.hold, "hold"))
     facts = await money_facts(tx, [(payload.to_account, payload.amount)])
     (account,) = await ledger.accounts(tx, ids=[hold.account_id], limit=1)
     return {**facts, "accounts": [account.name], "account": account.name, "counterparty": payload.to_account}
@@ -198,7 +198,7 @@ async def _capture(tx: Tx, by: Principal, payload: CaptureHold) -> ledger.Posted
 
 
 async def _release_facts(tx: ReadTx, payload: ReleaseHold) -> Mapping[str, Any]:
-    hold = await ledger.hold(tx, int(payload.hold))
+    hold = await ledger.hold(tx, number_of(payload.hold, "hold"))
     # What an order has set aside is freed with the order.
     ledger.check_free(hold.kind)
     (account,) = await ledger.accounts(tx, ids=[hold.account_id], limit=1)
@@ -206,7 +206,7 @@ async def _release_facts(tx: ReadTx, payload: ReleaseHold) -> Mapping[str, Any]:
 
 
 async def _release(tx: Tx, by: Principal, payload: ReleaseHold) -> ledger.Released:
-    return await ledger.release_on_record(tx, ledger.Release(int(payload.hold), by.name))
+    return await ledger.release_on_record(tx, ledger.Release(number_of(payload.hold, "hold"), by.name))
 
 
 async def _open_facts(tx: ReadTx, payload: OpenAccount) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from tallystick.actions import store
 from tallystick.actions.registry import ActionType, register
 from tallystick.db import ReadTx, Tx
 from tallystick.identity import Principal
-from tallystick.kit import NotFound, TallystickError, parse_minor
+from tallystick.kit import NotFound, TallystickError, parse_minor, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SendPayment:
         return cls(
             wanted.nostro,
             wanted.account,
-            str(wanted.amount),
+            plain(wanted.amount),
             Party(other.name, other.account, other.bank),
             wanted.currency,
             wanted.end_to_end_id,
@@ -85,7 +85,7 @@ class ReceivePayment:
         return cls(
             wanted.nostro,
             wanted.beneficiary,
-            str(wanted.amount),
+            plain(wanted.amount),
             Party(other.name, other.account, other.bank),
             wanted.currency,
             wanted.end_to_end_id,
@@ -125,7 +125,7 @@ class MovePayment:
 
     def move(self) -> payments.Move:
         """The move that is meant."""
-        if not re.fullmatch(r"[0-9]{1,18}", self.payment):
+        if not re.fullmatch(r"[1-9][0-9]{0,17}", self.payment):
             raise NotFound("unknown_payment", f"there is no external payment {self.payment[:100]}")
         return payments.Move(int(self.payment), self.status, self.reason, self.account, self.booked_on)
 

@@ -10,10 +10,10 @@ from typing import Any
 from tallystick import ledger
 from tallystick.actions import gate
 from tallystick.actions.model import Denied, Held
-from tallystick.actions.registry import ActionType, register
+from tallystick.actions.registry import ActionType, Count, Whole, register
 from tallystick.db import ReadTx, Tx, key_reused
 from tallystick.identity import Principal
-from tallystick.kit import Asset, TallystickError, parse_signed_minor
+from tallystick.kit import TallystickError, parse_signed_minor, plain
 
 _SHOWN = 200
 
@@ -32,7 +32,7 @@ class GuardPayload:
 
     account: str
     available: str | None = None
-    seq: int | None = None
+    seq: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class JournalPayload:
     kind: str
     entries: tuple[EntryPayload, ...]
     effective_at: datetime | None = None
-    ref_id: int | None = None
-    task_id: int | None = None
+    ref_id: Whole | None = None
+    task_id: Whole | None = None
     meta: dict[str, Any] | None = None
     guards: tuple[GuardPayload, ...] = ()
 
@@ -52,13 +52,13 @@ class JournalPayload:
         """The payload of a journal that is named; its key is not part of it."""
         return cls(
             named.kind,
-            tuple(EntryPayload(account, str(amount)) for account, amount in named.entries),
+            tuple(EntryPayload(account, plain(amount)) for account, amount in named.entries),
             named.effective_at,
             named.ref_id,
             named.task_id,
             dict(named.meta) or None,
             tuple(
-                GuardPayload(guard.account, None if guard.available is None else str(guard.available), guard.seq)
+                GuardPayload(guard.account, None if guard.available is None else plain(guard.available), guard.seq)
                 for guard in named.guards
             ),
         )
@@ -126,25 +126,22 @@ async def _locks(_: ReadTx, payload: PostJournals) -> Iterable[str]:
 
 
 async def money_facts(tx: ReadTx, entries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """What policy sees of entries: the accounts, and what they move in all, where it is one asset."""
+    """What policy sees of entries: the accounts, and what they move in all, where it is one asset.
+
+    Refuses with `Invalid` an amount that cannot be read (`amount_…`): policy never takes it for none.
+    """
     listed = list(entries)
     known = await ledger.references(tx, (name for name, _ in listed))
     facts: dict[str, Any] = {"accounts": sorted({name for name, _ in listed})}
     units = {known[name].unit for name, _ in listed if name in known}
     if len(units) == 1 and all(name in known for name, _ in listed):
         (unit,) = units
-        facts |= {"asset": unit.code, "scale": unit.scale, "amount": sum(max(0, _minor(amount, unit)) for _, amount in listed)}
+        moved = [parse_signed_minor(amount, unit) for _, amount in listed]
+        facts |= {"asset": unit.code, "scale": unit.scale, "amount": sum(amount for amount in moved if amount > 0)}
     taken = sorted({name for name, amount in listed if str(amount).startswith("-")})
     if len(taken) == 1:
         facts["account"] = taken[0]
     return facts
-
-
-def _minor(amount: Any, unit: Asset) -> int:
-    try:
-        return parse_signed_minor(amount, unit)
-    except TallystickError:
-        return 0
 
 
 async def _post(tx: Tx, by: Principal, payload: PostJournals) -> list[ledger.Posted]:

@@ -6,20 +6,29 @@ A room that can do something registers its types here when it is imported; so do
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from tallystick.actions.model import Asked
 from tallystick.db import Tx
 from tallystick.identity import Principal
-from tallystick.kit import Invalid, NotFound, dumps, loads_stored
+from tallystick.kit import MAX_INTEGER, Invalid, NotFound, dumps, loads_stored
 
 Payload = TypeVar("Payload")
+Whole = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+"""A number of a payload from 1 on, of 63 bits at most."""
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+"""The same from 0 on."""
+Seconds = Annotated[int, Field(ge=1, le=10 * 365 * 86_400)]
+"""A time of ten years at most."""
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 PLUG_INS = "tallystick.actions"
 """The entry points group of plug-ins: each is a function that registers types."""
 
@@ -98,6 +107,15 @@ def register(kind: ActionType[Any]) -> ActionType[Any]:
         raise ValueError(f"{kind.name} is a type of action already")
     _by_name[kind.name] = _by_payload[kind.payload] = kind
     return kind
+
+
+def number_of(text: str, kind: str) -> int:
+    """The number by which a payload names a thing of a kind, such as `hold`. It is written in one way, so that all who look at
+    it see the same thing; refuses with `NotFound` (`unknown_hold`, …) what can be none.
+    """
+    if not _NUMBER.fullmatch(text):
+        raise NotFound(f"unknown_{kind}", f"there is no {kind} {text[:100]}")
+    return int(text)
 
 
 def of(payload: object) -> ActionType[Any]:

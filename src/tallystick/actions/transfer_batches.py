@@ -18,7 +18,7 @@ from tallystick.actions import batched, gate, held, registry, store, transfers
 from tallystick.actions.model import Asked, Denied, Held, NewTransfer, Transfer
 from tallystick.db import Key, ReadTx, Tx, claim_one, claimed
 from tallystick.identity import Principal
-from tallystick.kit import Invalid, TallystickError, digest
+from tallystick.kit import Invalid, TallystickError, digest, plain
 
 TYPE = "transfer.batch"
 MAX_TRANSFERS = 1000
@@ -102,7 +102,7 @@ async def propose_each(
     refuses with `Invalid` (`key_reused`) the key of another batch.
     """
     _check_size(new)
-    said = [[one.from_account, one.to_account, str(one.amount), one.currency, one.settle, one.description] for one in new]
+    said = [[one.from_account, one.to_account, plain(one.amount), one.currency, one.settle, one.description] for one in new]
     # A batch of single transfers is no row of its own; its number only tells this claim from every other one.
     wanted = Key(by.name, key, digest(["transfers", said]))
     await claim_one(tx, wanted, kind="transfers", ref_id=secrets.randbits(62))

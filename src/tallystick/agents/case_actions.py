@@ -29,7 +29,7 @@ class DecideCase:
 
 
 async def _facts(tx: ReadTx, payload: MoveCase | DecideCase) -> Mapping[str, Any]:
-    case = await cases.get(tx, int(payload.case))
+    case = await cases.get(tx, actions.number_of(payload.case, "case"))
     facts: dict[str, Any] = {
         "case": payload.case,
         "case_type": case.type,
@@ -48,11 +48,11 @@ async def _facts(tx: ReadTx, payload: MoveCase | DecideCase) -> Mapping[str, Any
 
 
 async def _move(tx: Tx, by: Principal, payload: MoveCase) -> cases.Case:
-    return await cases.set_status(tx, by.name, int(payload.case), payload.status)
+    return await cases.set_status(tx, by.name, actions.number_of(payload.case, "case"), payload.status)
 
 
 async def _decide(tx: Tx, by: Principal, payload: DecideCase) -> cases.Case:
-    return await process_case(tx, by.name, int(payload.case))
+    return await process_case(tx, by.name, actions.number_of(payload.case, "case"))
 
 
 def _tell(case: cases.Case) -> Mapping[str, Any]:

@@ -12,12 +12,13 @@ from tallystick.kit.errors import (
     Unauthorized,
     Unavailable,
 )
-from tallystick.kit.json import MAX_BRACKETS, digest, dumps, loads, loads_stored
-from tallystick.kit.money import MAX_MINOR, Asset, format_minor, parse_minor, parse_signed_minor
+from tallystick.kit.json import MAX_BRACKETS, MAX_INTEGER, digest, dumps, loads, loads_stored
+from tallystick.kit.money import MAX_MINOR, Asset, format_minor, parse_minor, parse_signed_minor, plain
 from tallystick.kit.names import NAME_PATTERN, check_name, check_text
 
 __all__ = [
     "MAX_BRACKETS",
+    "MAX_INTEGER",
     "MAX_MINOR",
     "NAME_PATTERN",
     "Asset",
@@ -39,6 +40,7 @@ __all__ = [
     "loads_stored",
     "parse_minor",
     "parse_signed_minor",
+    "plain",
     "seldom_collected",
     "wait_for",
 ]

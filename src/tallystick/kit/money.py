@@ -66,6 +66,11 @@ def format_minor(minor: int, asset: Asset) -> str:
     return f"{sign}{digits[: -asset.scale]}.{digits[-asset.scale :]}"
 
 
+def plain(amount: Decimal | int | str) -> str:
+    """A number as it is read again, without an exponent: `Decimal("5E+4")` is `50000`. Texts stay as they are."""
+    return format(amount, "f") if isinstance(amount, Decimal) else str(amount)
+
+
 def _decimal(amount: Decimal | int | str) -> Decimal:
     if isinstance(amount, str) and not _PLAIN.fullmatch(amount):
         raise Invalid("amount_malformed", "the amount is not a plain decimal number such as 12.50")

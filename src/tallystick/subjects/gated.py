@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from tallystick import actions
 from tallystick.db import ReadTx, Tx
@@ -31,7 +33,7 @@ class EraseSubject:
 
     subject: str
     reason: str
-    most_rows: int = service.MAX_ROWS
+    most_rows: Annotated[int, Field(le=2**62)] = service.MAX_ROWS
 
 
 async def subject_of(tx: ReadTx, customer: str) -> str:

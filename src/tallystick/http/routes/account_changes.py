@@ -18,7 +18,7 @@ from tallystick.http.idempotency import once
 from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.services import Call, CurrentCall
 from tallystick.http.shapes import Amount, IdempotencyKey, PathName, Strict
-from tallystick.kit import Asset, format_minor
+from tallystick.kit import Asset, format_minor, plain
 
 router = APIRouter(route_class=ExactRoute, tags=["accounts"])
 _KIND = "account changes"
@@ -77,7 +77,7 @@ async def close(account_id: PathName, call: CurrentCall, idempotency_key: Idempo
 @router.put("/v1/accounts/{account_id}/limit", response_model=ChangeAnswer)
 async def set_limit(account_id: PathName, body: LimitBody, call: CurrentCall) -> Response:
     """Set how far an account may be overdrawn. A cut below what it owes takes nothing back; it gives no more until it may."""
-    limit = None if body.overdraft_limit is None else str(body.overdraft_limit)
+    limit = None if body.overdraft_limit is None else plain(body.overdraft_limit)
     change: ledger.AccountChange = await perform(call, actions.ChangeLimit(account_id, limit))
     async with call.database.read() as tx:
         account = await ledger.account(tx, account_id)

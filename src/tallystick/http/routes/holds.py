@@ -21,6 +21,7 @@ from tallystick.http.reach import accounts_of
 from tallystick.http.routes.postings import PostedAnswer, all_read, answer_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import MoneyAnswer, Name, PathId, RequiredKey, money
+from tallystick.kit import plain
 
 router = APIRouter(route_class=ExactRoute, tags=["holds"])
 bulk = APIRouter(route_class=BulkRoute, tags=["holds"])
@@ -195,7 +196,7 @@ async def capture_hold(hold_id: PathId, body: CaptureBody, call: CurrentCall, id
     payload = actions.CaptureHold(
         str(hold_id),
         named.to_account,
-        str(named.amount),
+        plain(named.amount),
         named.currency,
         named.final,
         named.kind,

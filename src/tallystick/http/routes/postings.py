@@ -18,7 +18,7 @@ from tallystick.http.exact import BulkRoute, ExactRoute, Json
 from tallystick.http.gate import perform, settled
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import PathId, RequiredKey
-from tallystick.kit import TallystickError
+from tallystick.kit import TallystickError, plain
 
 Thing = TypeVar("Thing")
 router = APIRouter(route_class=ExactRoute, tags=["journals"])
@@ -105,9 +105,9 @@ async def reverse_journal(journal_id: PathId, body: ReversalBody, call: CurrentC
 
     payload = actions.ReverseJournal(
         str(journal_id),
-        None if named.amount is None else str(named.amount),
+        None if named.amount is None else plain(named.amount),
         named.currency,
-        None if named.entries is None else tuple(actions.EntryPayload(name, str(amount)) for name, amount in named.entries),
+        None if named.entries is None else tuple(actions.EntryPayload(name, plain(amount)) for name, amount in named.entries),
         named.effective_at,
         dict(named.meta) or None,
     )

@@ -19,6 +19,7 @@ from tallystick.http.idempotency import once
 from tallystick.http.routes.closing.dates import Day
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import IdempotencyKey, Name, PathName, Strict
+from tallystick.kit import plain
 
 router = APIRouter(route_class=ExactRoute, tags=["closing"])
 _RATE = re.compile(r"-?[0-9]{1,2}(\.[0-9]{1,12})?")
@@ -91,7 +92,7 @@ async def set_interest_rate(
         )
         return rate.id
 
-    request = [account_id, str(body.rate), body.day_count, body.from_date.isoformat(), body.paid_from]
+    request = [account_id, plain(body.rate), body.day_count, body.from_date.isoformat(), body.paid_from]
     made = await once(
         call,
         idempotency_key,

@@ -18,6 +18,7 @@ from tallystick.http.paging import Cursor, Limit, bound_of, page
 from tallystick.http.reach import accounts_of
 from tallystick.http.services import CurrentCall
 from tallystick.http.shapes import Amount, MoneyAnswer, Name, PathId, RequiredKey, Strict, money
+from tallystick.kit import plain
 
 router = APIRouter(route_class=ExactRoute, tags=["trading"])
 _KIND = "orders"
@@ -129,8 +130,8 @@ class TradeOrderWithFills(TradeOrderAnswer):
 @router.post("/v1/orders", status_code=201, response_model=TradeOrderAnswer)
 async def place_order(body: TradeOrderBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """Place an order: a buy sets its money aside, a sale the units."""
-    limit_price = None if body.limit_price is None else str(body.limit_price)
-    payload = actions.PlaceOrder(body.portfolio, body.instrument, body.side, str(body.quantity), limit_price)
+    limit_price = None if body.limit_price is None else plain(body.limit_price)
+    payload = actions.PlaceOrder(body.portfolio, body.instrument, body.side, plain(body.quantity), limit_price)
 
     async def create(tx: Tx) -> int:
         by = call.principal
@@ -198,7 +199,7 @@ async def cancel_order(order_id: PathId, call: CurrentCall, idempotency_key: Req
 @router.post("/v1/orders/{order_id}/fills", status_code=201, response_model=FillAnswer)
 async def fill_order(order_id: PathId, body: FillBody, call: CurrentCall, idempotency_key: RequiredKey) -> Response:
     """A part of an order was carried out: its money moves, and the position follows."""
-    payload = actions.FillOrder(str(order_id), str(body.quantity), str(body.price))
+    payload = actions.FillOrder(str(order_id), plain(body.quantity), plain(body.price))
 
     async def create(tx: Tx) -> int:
         by = call.principal

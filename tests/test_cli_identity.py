@@ -117,3 +117,10 @@ def test_a_key_of_a_person_has_the_roles_and_scopes_that_are_asked_for(database:
     assert "principal_exists" in _refused(database, "keys", "create", "jan", "--role", "admin")
     assert "unknown_key" in _refused(database, "keys", "rotate", "99")
     assert "unknown_mandate" in _refused(database, "mandates", "revoke", str(2**63))
+
+
+def test_a_slip_in_a_name_makes_nobody_known(database: TestDatabase) -> None:
+    assert "unknown_principal" in _refused(database, "keys", "create", "paymets-agent")
+    assert "paymets-agent" not in command(database, "principals", "list").stdout
+    assert command(database, "keys", "create", "paymets-agent", "--kind", "service").stdout.startswith("ts_")
+    assert command(database, "keys", "create", "paymets-agent").stdout.startswith("ts_")

@@ -185,7 +185,7 @@ def test_a_taken_port_is_one_clear_line(data: Path) -> None:
 
 
 def test_serve_asks_for_a_key_that_was_made_and_not_revoked(data: Path) -> None:
-    made = run("keys", "create", "payments", "--data", str(data))
+    made = run("keys", "create", "payments", "--kind", "service", "--data", str(data))
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
     with started("serve", "--port", "0", "--data", str(data), API_KEY="bootstrap-key-of-the-operator") as server:

@@ -12,6 +12,8 @@ from tallystick.cli.options import Data, known_number
 from tallystick.cli.principals import Kind, Role, Tier
 from tallystick.cli.runtime import connected, run
 from tallystick.cli.tasks.text import columns, moment, seconds_of
+from tallystick.db import ReadTx
+from tallystick.kit import NotFound
 
 app = typer.Typer(help="API keys: who may call the server.", no_args_is_help=True)
 
@@ -25,8 +27,10 @@ Expires = Annotated[str | None, typer.Option(help="How long it lasts, as 90d; el
 @app.command("create")
 def create(
     *,
-    name: Annotated[str, typer.Argument(help="Whom the key is for; made known where nobody has that name.")],
-    kind: Annotated[Kind, typer.Option(help="What NAME is, where it is new.")] = "service",
+    name: Annotated[str, typer.Argument(help="Whom the key is for.")],
+    kind: Annotated[
+        Kind | None, typer.Option(help="Make NAME known, as this; without it NAME has to be known.", show_default=False)
+    ] = None,
     role: Annotated[
         list[Role] | None,
         typer.Option(help="A role of NAME, where it is new; may be repeated.", show_default=False),
@@ -50,10 +54,12 @@ def create(
         actor = operator(who)
         lasts_s = None if expires is None else seconds_of(expires)
         async with connected(data) as database, database.write() as tx:
+            if kind is None:
+                await _known(tx, name)
             key = await identity.create_key(
                 tx,
                 name,
-                kind=kind,
+                kind=kind or "service",
                 by=actor,
                 roles=role,
                 owner=owner,
@@ -118,6 +124,14 @@ def rotate(
         _show(key)
 
     run(work)
+
+
+async def _known(tx: ReadTx, name: str) -> None:
+    """Refuse a name that nobody has: a slip of the hand makes no principal."""
+    try:
+        await identity.get(tx, name)
+    except NotFound as error:
+        raise NotFound(error.code, f"{error.detail}; with --kind it is made known") from None
 
 
 def _row(key: identity.KeyInfo) -> list[str]:

@@ -52,7 +52,7 @@ SUBCOMMANDS = (
     Subcommand(
         "serve",
         "serve:serve",
-        "Run the API. Callers need a key: make one with `tallystick keys create NAME`. Run workers with `tallystick worker`.",
+        "Run the API. Callers need a key: `tallystick keys create NAME --kind service`. Run workers with `tallystick worker`.",
     ),
     Subcommand(
         "worker",

@@ -36,7 +36,7 @@ def serve(
         int, typer.Option("--grace", min=0, max=600, help="Seconds that requests in hand have to end after Ctrl-C.")
     ] = GRACE_S,
 ) -> None:
-    """Run the API. Callers need a key: make one with `tallystick keys create NAME`. Run workers with `tallystick worker`."""
+    """Run the API. Callers need a key: `tallystick keys create NAME --kind service`. Run workers with `tallystick worker`."""
     log_to_stderr()
     with refusals_as_lines():
         settings = settings_for(data)
@@ -65,5 +65,6 @@ async def _warn_without_keys(database: Database, settings: http.HttpSettings) ->
     async with database.read() as tx:
         if not await identity.any_key(tx):
             errors.print(
-                "warning: there is no key yet, so nobody can call; `tallystick keys create NAME` makes one", style="yellow"
+                "warning: there is no key yet, so nobody can call; `tallystick keys create NAME --kind service` makes one",
+                style="yellow",
             )

@@ -20,7 +20,8 @@ from tallystick.timeline import Entry, Kind, Mark
 from tests import payment_agent
 from tests.command_line import command
 from tests.conftest import TestDatabase
-from tests.serving import code_of, fund, serving
+from tests.serving import body_of, code_of, fund, serving
+from tests.test_gate import EVA, _bank, _hold, _money, _post, _vote
 
 
 @pytest.fixture
@@ -116,6 +117,19 @@ async def test_the_timeline_of_a_transfer_has_what_led_to_it(books: Database) ->
     task_id, transfer = await _paid(books)
     of_transfer = await _all(books, "transfer", transfer.id)
     assert {entry.event_id for entry in of_transfer} == {entry.event_id for entry in await _all(books, "task", task_id)}
+
+
+async def test_the_timeline_of_a_transfer_that_was_held_has_the_question_the_votes_and_what_came_of_it(db: Database) -> None:
+    async def verbs() -> list[str]:
+        return [entry.verb for entry in await _all(db, "transfer", held["id"])]
+
+    async with _bank(db, _hold(action="transfer")) as client:
+        held = body_of(await _post(client, "/v1/transfers", _money()))
+        assert await verbs() == ["approvals.ask", "actions.hold"]
+        await _vote(db, int(held["approval_id"]), EVA)
+    told = await verbs()
+    assert told[:2] == ["approvals.ask", "actions.hold"]
+    assert {"approvals.vote", "approvals.consume", "ledger.post", "actions.execute"} <= set(told)
 
 
 async def test_transfers_that_were_settled_together_have_what_is_theirs(books: Database) -> None:

@@ -74,6 +74,14 @@ class RowText:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """The action that a transfer is or is part of, and what people were asked about it."""
+
+    action: int
+    approval: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EntryEvent:
     """An entry of an account, and the event that tells of its journal, where there is one."""
 

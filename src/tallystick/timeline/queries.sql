@@ -67,6 +67,13 @@ select e.id
         or d.transfers @> jsonb_build_array(t.id))
  order by e.id
 
+-- question_of_transfer --
+-- The action that a transfer is, or is part of, where people were asked about it or several were decided as one, and the approval.
+select a.id as action, a.approval_id as approval
+  from actions.transfer t
+  join actions.action a on a.id = t.action_id
+ where t.id = %(transfer)s::bigint
+
 -- of_entries --
 -- The entries of an account above a number, and the event of each one's journal.
 select n.seq, n.journal_id, audit.tells_of('journal', n.journal_id) as event_id

@@ -75,6 +75,10 @@ async def _of_number(tx: ReadTx, kind: Kind, number: int, mark: Mark, limit: int
         tasks = [] if transfer.task_id is None else [transfer.task_id]
         journals = [] if transfer.journal_id is None else [transfer.journal_id]
         ids |= set(await store.of_transfer(tx, number, after=after))
+        if (question := await store.question_of_transfer(tx, number)) is not None:
+            things = [("action", question.action)] + ([] if question.approval is None else [("approval", question.approval)])
+            for thing, id in things:
+                ids |= set(await store.of_thing(tx, kind=thing, id=id, after=after, limit=limit + 1))
     if tasks or journals:
         ids |= set(await store.of_tasks(tx, tasks, journals, after=after, limit=limit + 1))
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from tallystick.db import Queries, Query, ReadTx
-from tallystick.timeline.model import EntryEvent, RowText, Scanned
+from tallystick.timeline.model import EntryEvent, Question, RowText, Scanned
 
 _queries = Queries(__package__)
 _OF_TASKS = _queries.bind("of_tasks", int)
 _OF_THING = _queries.bind("of_thing", int)
 _OF_TRANSFER = _queries.bind("of_transfer", int)
+_QUESTION_OF_TRANSFER = _queries.bind("question_of_transfer", Question)
 _OF_ENTRIES = _queries.bind("of_entries", EntryEvent)
 _LAST_BEFORE = _queries.bind("last_before", int)
 _OF_AGENT = _queries.bind("of_agent", Scanned)
@@ -39,6 +40,10 @@ async def of_thing(tx: ReadTx, *, kind: str, id: int, after: int, limit: int) ->
 
 async def of_transfer(tx: ReadTx, transfer_id: int, *, after: int) -> list[int]:
     return await tx.all(_OF_TRANSFER, {"transfer": transfer_id, "after": after})
+
+
+async def question_of_transfer(tx: ReadTx, transfer_id: int) -> Question | None:
+    return await tx.one(_QUESTION_OF_TRANSFER, {"transfer": transfer_id})
 
 
 async def of_entries(tx: ReadTx, *, account_id: int, seq: int, limit: int) -> list[EntryEvent]:

@@ -168,12 +168,20 @@ async def test_a_cursor_of_one_list_is_refused_by_another(db: Database) -> None:
         descending = (await client.get("/v1/accounts/ALICE/entries", params={"limit": 1})).json()
         assert page["next_cursor"]
         assert descending["next_cursor"]
-        for path, cursor in (
-            ("/v1/transfers", page["next_cursor"]),
-            ("/v1/accounts/ALICE/entries", descending["next_cursor"]),
+        for path, query in (
+            ("/v1/transfers", {"cursor": page["next_cursor"]}),
+            ("/v1/accounts/ALICE/entries", {"cursor": descending["next_cursor"], "order": "asc"}),
         ):
-            response = await client.get(path, params={"order": "asc", "cursor": cursor})
+            response = await client.get(path, params=query)
             assert (response.status_code, code_of(response)) == (422, "cursor_malformed")
+
+
+@pytest.mark.parametrize("path", ["transfers", "decisions", "accounts", "approvals", "audit/events", "tasks", "action-types"])
+async def test_a_slip_in_the_name_of_a_filter_is_refused_and_does_not_show_all(db: Database, path: str) -> None:
+    async with serving(db) as client:
+        right, wrong = await client.get(f"/v1/{path}"), await client.get(f"/v1/{path}", params={"stauts": "held"})
+    assert (right.status_code, wrong.status_code, code_of(wrong)) == (200, 422, "unknown_parameter")
+    assert "stauts" in wrong.json()["detail"]
 
 
 async def test_numbers_in_payloads_keep_every_digit(db: Database) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import cached_property
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -47,6 +48,22 @@ class ExactRoute(APIRoute):
         (method,) = sorted(self.methods or set())
         return rule_of(method, self.path)
 
+    @cached_property
+    def queries(self) -> frozenset[str] | None:
+        """The names of its query parameters; those of the guides' routes are not looked at."""
+        if not self.path.startswith("/v1/"):
+            return None
+        return frozenset(_queries_of(self.dependant))
+
+    def _check_query(self, request: Request) -> None:
+        """Refuse a parameter that does nothing: a slip in the name of a filter would show what nobody asked for."""
+        if not request.scope["query_string"] or self.queries is None:
+            return
+        for name in request.query_params:
+            if name not in self.queries:
+                there = f"there are: {', '.join(sorted(self.queries))}" if self.queries else "there are none"
+                raise Invalid("unknown_parameter", f"there is no query parameter {name[:100]!r} here; {there}")
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
         takes_body = self.body_field is not None
@@ -56,6 +73,7 @@ class ExactRoute(APIRoute):
             services: Services = request.app.state.services
             principal = await services.gatekeeper.principal(request.scope)
             self.rule.check_role(principal)
+            self._check_query(request)
             call = request.scope[CALL] = Call(principal, services)
             if not takes_body:
                 if is_narrow(principal):
@@ -77,6 +95,11 @@ class BulkRoute(ExactRoute):
     """A route that takes thousands of things in one body, which has the bounds in bytes of `envelope.LARGER`."""
 
     max_brackets = 4 * MAX_BRACKETS
+
+
+def _queries_of(dependant: Dependant) -> set[str]:
+    found = {field.alias for field in dependant.query_params}
+    return found.union(*map(_queries_of, dependant.dependencies))
 
 
 def _check_address(request: Request) -> None:

@@ -201,7 +201,7 @@ async def _gate(db: Database, name: str, account: str, marks: Markers) -> None:
         secret,
         actions.AddPayee(account, marks.new("iban"), marks.new("payee")),
         actions.CreateOrder(
-            order, account, f"{NOSTRO}-{account}", party, "1.00", date(2026, 1, 1), purpose=marks.new("purpose")
+            order, account, f"{NOSTRO}-{account}", party, "1.00", date(2126, 1, 1), purpose=marks.new("purpose")
         ),
         actions.ChangeOrder(order, purpose=marks.new("purpose"), end=True),
         # Somebody else knows the account by the customer's name.

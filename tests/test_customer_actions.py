@@ -28,7 +28,7 @@ from tests.serving import body_of, code_of, fund, serving
 JSON = dict[str, Any]
 CLERK, EVA = house("clerk"), Principal("eva", "person", frozenset({"approver"}))
 NOVA = actions.Party("Eva Nova", "CZ001", "BANKCZ")
-MONTHLY = actions.CreateOrder("RENT", "ALICE", "NOSTRO", NOVA, "10.00", date(2026, 1, 31), purpose="rent")
+MONTHLY = actions.CreateOrder("RENT", "ALICE", "NOSTRO", NOVA, "10.00", date(2126, 1, 31), purpose="rent")
 
 
 async def _bank(db: Database, *rules: JSON) -> Database:
@@ -194,14 +194,14 @@ async def test_a_standing_order_says_what_it_was_told_last_and_what_was_left_out
     await _do(plain, actions.ChangeOrder("RENT", payee=actions.Party("Eva Nova", "CZ001", "OTHER"), purpose="flat"))
     # Another bank is another payee, whatever the number is.
     assert (await _decided(db))["payee_changes"] is True
-    await _do(plain, actions.ChangeOrder("RENT", every="week", first_on=date(2026, 2, 2)))
+    await _do(plain, actions.ChangeOrder("RENT", every="week", first_on=date(2126, 2, 2)))
     assert await _plan(db) == replace(
-        changed, n=4, to_bank="OTHER", purpose="flat", every="week", first_on=date(2026, 2, 2)
+        changed, n=4, to_bank="OTHER", purpose="flat", every="week", first_on=date(2126, 2, 2)
     )  # fmt: skip
     await _do(plain, actions.ChangeOrder("RENT", end=True))
     assert ((await _decided(db))["ends"], (await _plan(db)).status) == (True, "ended")
     assert await _refused(plain, actions.ChangeOrder("RENT", amount="1.00")) == "standing_order_ended"
-    assert await actions.pay_due_orders(plain, date(2027, 1, 1)) == {}
+    assert await actions.pay_due_orders(plain, date(2127, 1, 1)) == {}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_the_last_of_january_is_followed_by_the_last_of_each_month_and_not_by_th
 
 
 def test_an_order_that_is_to_be_paid_once_is_due_again_on_a_day_that_it_was_given_later() -> None:
-    assert _order(date(2026, 3, 1), "once", date(2026, 2, 1)).due(date(2026, 3, 1)) == date(2026, 3, 1)
+    assert _order(date(2126, 3, 1), "once", date(2126, 2, 1)).due(date(2126, 3, 1)) == date(2126, 3, 1)
 
 
 # Their day.
@@ -288,21 +288,21 @@ def test_an_order_that_is_to_be_paid_once_is_due_again_on_a_day_that_it_was_give
 async def test_what_is_due_is_paid_once_and_days_that_were_missed_are_made_up_for(db: Database) -> None:
     plain = await _bank(db)
     await _do(plain, MONTHLY)
-    assert await actions.pay_due_orders(plain, date(2026, 1, 30)) == {}
-    assert await actions.pay_due_orders(plain, date(2026, 1, 31)) == {"paid": 1}
-    assert await actions.pay_due_orders(plain, date(2026, 1, 31)) == {}
-    assert await actions.pay_due_orders(plain, date(2026, 4, 1)) == {"paid": 2}
-    assert await _runs(db) == [(date(2026, month, day), "paid") for month, day in ((1, 31), (2, 28), (3, 31))]
+    assert await actions.pay_due_orders(plain, date(2126, 1, 30)) == {}
+    assert await actions.pay_due_orders(plain, date(2126, 1, 31)) == {"paid": 1}
+    assert await actions.pay_due_orders(plain, date(2126, 1, 31)) == {}
+    assert await actions.pay_due_orders(plain, date(2126, 4, 1)) == {"paid": 2}
+    assert await _runs(db) == [(date(2126, month, day), "paid") for month, day in ((1, 31), (2, 28), (3, 31))]
     assert await _available(db) == 100_000 - 3_000
     async with db.read() as tx:
         sent = [one.payment for one in await _payments(tx)]
         assert {(one.end_to_end_id, one.remittance, one.counterparty_account) for one in sent} == {
-            (f"SO-1-2026{day}", "rent", "CZ001") for day in ("0131", "0228", "0331")
+            (f"SO-1-2126{day}", "rent", "CZ001") for day in ("0131", "0228", "0331")
         }
         told = await audit.latest(tx, subject_kind="standing_order", subject_id=1, verb="standing_orders.run")
         decided = await policy.decisions(tx, action="payment.send", principal=actions.STANDING_ORDERS)
     assert told is not None
-    assert told.detail == {"due_on": "2026-03-31", "outcome": "paid"}
+    assert told.detail == {"due_on": "2126-03-31", "outcome": "paid"}
     assert [(one.outcome, one.consumed) for one in decided] == [("allow", True)] * 3
 
 
@@ -314,7 +314,7 @@ async def test_of_many_who_pay_at_once_each_day_is_paid_by_one(db: Database) -> 
     plain = await _bank(db)
     for n in range(5):
         await _do(plain, replace(MONTHLY, name=f"O-{n}", amount="1.00"))
-    said = await asyncio.gather(*(actions.pay_due_orders(plain, date(2026, 12, 31)) for _ in range(4)))
+    said = await asyncio.gather(*(actions.pay_due_orders(plain, date(2126, 12, 31)) for _ in range(4)))
     assert sum(one.get("paid", 0) for one in said) == 60
     assert await _available(db) == 100_000 - 60 * 100
     for n in range(5):
@@ -351,10 +351,10 @@ async def test_what_policy_denies_is_noted_and_not_tried_again(db: Database) -> 
     plain = await _bank(db)
     await _do(plain, MONTHLY)
     await _rules(db, _when("deny", action="payment.send"))
-    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {"denied": 1}
+    assert await actions.pay_due_orders(plain, date(2126, 2, 1)) == {"denied": 1}
     await _rules(db)
-    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {}
-    assert await _runs(db) == [(date(2026, 1, 31), "denied")]
+    assert await actions.pay_due_orders(plain, date(2126, 2, 1)) == {}
+    assert await _runs(db) == [(date(2126, 1, 31), "denied")]
     assert await _available(db) == 100_000
 
 
@@ -362,7 +362,7 @@ async def test_what_policy_holds_is_paid_when_people_agree(db: Database) -> None
     plain = await _bank(db)
     await _do(plain, MONTHLY)
     await _rules(db, _when("hold", action="payment.send"))
-    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {"held": 1}
+    assert await actions.pay_due_orders(plain, date(2126, 2, 1)) == {"held": 1}
     assert await _available(db) == 100_000
     async with db.read() as tx:
         (run,) = await customers.runs(tx, 1)
@@ -376,14 +376,14 @@ async def test_what_policy_holds_is_paid_when_people_agree(db: Database) -> None
         assert await customers.runs(tx, 1) == [run]
     assert (held.status, held.result) == ("executed", {"payment": "1", "status": "created", "reason": None})
     assert await _available(db) == 99_000
-    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {}
+    assert await actions.pay_due_orders(plain, date(2126, 2, 1)) == {}
 
 
 async def test_what_people_agree_to_and_the_books_refuse_has_failed_and_its_day_is_not_tried_again(db: Database) -> None:
     plain = await _bank(db)
     await _do(plain, replace(MONTHLY, amount="1000.01"))
     await _rules(db, _when("hold", action="payment.send"))
-    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {"held": 1}
+    assert await actions.pay_due_orders(plain, date(2126, 2, 1)) == {"held": 1}
     async with db.read() as tx:
         (run,) = await customers.runs(tx, 1)
         held = await actions.action(tx, run.action_id or 0)
@@ -394,7 +394,7 @@ async def test_what_people_agree_to_and_the_books_refuse_has_failed_and_its_day_
     assert (held.status, held.reason) == ("failed", "insufficient_funds")
     assert held.result == {"payment": "1", "status": "failed", "reason": "insufficient_funds"}
     assert await _available(db) == 100_000
-    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {}
+    assert await actions.pay_due_orders(plain, date(2126, 2, 1)) == {}
 
 
 async def test_an_order_that_cannot_be_paid_keeps_no_other_from_being_paid(db: Database, database: TestDatabase) -> None:
@@ -405,7 +405,7 @@ async def test_an_order_that_cannot_be_paid_keeps_no_other_from_being_paid(db: D
     with psycopg.connect(database.owner_url) as connection:
         connection.execute("set session_replication_role = replica")
         connection.execute("update customers.standing_term set nostro = 'GONE' where order_id = 2")
-    assert await actions.pay_due_orders(plain, date(2026, 2, 1)) == {"failed": 2, "paid": 1}
+    assert await actions.pay_due_orders(plain, date(2126, 2, 1)) == {"failed": 2, "paid": 1}
     async with db.read() as tx:
         why = [
             (await audit.latest(tx, subject_kind="standing_order", subject_id=id, verb="standing_orders.run")) for id in (1, 2)
@@ -422,7 +422,7 @@ async def test_a_page_pays_no_more_than_it_was_told_and_the_next_goes_on(db: Dat
     counts = []
     while after is not None:
         start = after
-        paid = await plain.retrying(lambda tx, start=start: actions.pay_due_page(tx, date(2026, 2, 28), after=start, limit=4))  # type: ignore[misc]
+        paid = await plain.retrying(lambda tx, start=start: actions.pay_due_page(tx, date(2126, 2, 28), after=start, limit=4))  # type: ignore[misc]
         counts.append(dict(paid.counts))
         after = paid.after
     assert counts == [{"paid": 4}, {"paid": 2}]
@@ -432,7 +432,7 @@ async def test_a_page_pays_no_more_than_it_was_told_and_the_next_goes_on(db: Dat
 
 
 async def test_a_schedule_has_due_orders_paid_on_their_day(db: Database, database: TestDatabase) -> None:
-    clock = SetClock(database.owner_url, "2026-01-30T22:00:00")
+    clock = SetClock(database.owner_url, "2126-01-30T22:00:00")
     plain = await _bank(db)
     await _do(plain, MONTHLY)
     plan = schedules.Plan(actions.STANDING_ORDERS, "pay_due", {"time_zone": "Europe/Prague"}, "30 2 * * *", "Europe/Prague")
@@ -447,13 +447,13 @@ async def test_a_schedule_has_due_orders_paid_on_their_day(db: Database, databas
             return [dict(task.result or {}) for task in await work.page(tx, agent=actions.STANDING_ORDERS)]
 
     assert await works() == []
-    clock.set("2026-01-31T01:29:59")
+    clock.set("2126-01-31T01:29:59")
     worker = Worker(plain, name="w2")
     assert await works() == []
-    clock.set(datetime(2026, 1, 31, 1, 30, tzinfo=UTC))
+    clock.set(datetime(2126, 1, 31, 1, 30, tzinfo=UTC))
     worker = Worker(plain, name="w3")
-    assert await works() == [{"day": "2026-01-31", "paid": 1, "more": False}]
-    assert await _runs(db) == [(date(2026, 1, 31), "paid")]
+    assert await works() == [{"day": "2126-01-31", "paid": 1, "more": False}]
+    assert await _runs(db) == [(date(2126, 1, 31), "paid")]
     clock.close()
 
 
@@ -469,9 +469,11 @@ async def test_a_task_that_makes_no_sense_fails_and_pays_nothing(db: Database, p
     assert await _runs(db) == []
 
 
-async def test_where_there_is_more_a_task_leaves_a_task_that_goes_on(db: Database) -> None:
+async def test_where_there_is_more_a_task_leaves_a_task_that_goes_on(db: Database, database: TestDatabase) -> None:
+    clock = SetClock(database.owner_url, "2124-01-01T12:00:00")
     plain = await _bank(db)
-    await _do(plain, replace(MONTHLY, amount="1.00", every="week", first_on=date(2024, 1, 1)))
+    await _do(plain, replace(MONTHLY, amount="1.00", every="week", first_on=date(2124, 1, 1)))
+    clock.set("2126-03-01T12:00:00")
     async with db.write() as tx:
         await work.enqueue(tx, "me", [work.NewTask(actions.STANDING_ORDERS, "pay_due", {})])
     worker = Worker(plain, name="w")
@@ -480,9 +482,10 @@ async def test_where_there_is_more_a_task_leaves_a_task_that_goes_on(db: Databas
     async with db.read() as tx:
         done = await work.page(tx, agent=actions.STANDING_ORDERS)
         runs = await customers.runs(tx, 1, limit=1000)
-    weeks = ((await _today(db)) - date(2024, 1, 1)).days // 7 + 1
+    weeks = ((await _today(db)) - date(2124, 1, 1)).days // 7 + 1
     assert len(runs) == weeks > 100
     assert [task.status for task in done] == ["done"] * (1 + weeks // 100)
+    clock.close()
 
 
 async def _today(db: Database) -> date:
@@ -508,20 +511,20 @@ async def test_an_account_shows_its_orders_with_their_runs_and_whom_it_knows_pag
         await _do(plain, replace(MONTHLY, name=f"O-{n}", amount="1.00", payee=actions.Party(f"Eva {n}", f"CZ{n}", None)))
     await _do(plain, actions.ChangeOrder("O-1", end=True))
     await _do(plain, replace(MONTHLY, name="OTHER", account="BOB"))
-    await actions.pay_due_orders(plain, date(2026, 12, 31))
+    await actions.pay_due_orders(plain, date(2126, 12, 31))
     orders, payees = "/v1/accounts/ALICE/standing-orders", "/v1/accounts/ALICE/payees"
     async with serving(db) as client:
         first = body_of(await client.get(f"{orders}?limit=2"))
         rest = body_of(await client.get(f"{orders}?limit=2&cursor={first['next_cursor']}"))
         shown = first["items"] + rest["items"]
         assert [(one["name"], one["status"], one["next_on"], len(one["runs"])) for one in shown] == [
-            ("O-0", "active", "2027-01-31", 10), ("O-1", "ended", None, 0), ("O-2", "active", "2027-01-31", 10),
+            ("O-0", "active", "2127-01-31", 10), ("O-1", "ended", None, 0), ("O-2", "active", "2127-01-31", 10),
         ]  # fmt: skip
         assert rest["next_cursor"] is None
         run = shown[0]["runs"][0]
-        assert (run["due_on"], run["outcome"], run["action_id"]) == ("2026-12-31", "paid", None)
+        assert (run["due_on"], run["outcome"], run["action_id"]) == ("2126-12-31", "paid", None)
         paid = body_of(await client.get(f"/v1/external-payments/{run['payment_id']}"))
-        assert paid["end_to_end_id"] == "SO-1-20261231"
+        assert paid["end_to_end_id"] == "SO-1-21261231"
         assert shown[0]["amount"] == {"amount": "1.00", "currency": "CZK"}
         assert shown[0]["payee"] == {"name": "Eva 0", "account": "CZ0", "bank": None}
         known = body_of(await client.get(f"{payees}?limit=2"))

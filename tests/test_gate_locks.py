@@ -198,16 +198,16 @@ async def test_the_accounts_of_a_page_of_standing_orders_are_locked_before_the_f
 ) -> None:
     desk = await _bank(db)
     for name, account in (("ONE", "ALICE"), ("TWO", "BOB")):
-        await do(desk, actions.CreateOrder(name, account, "NOSTRO", OTHER, "1.00", date(2026, 1, 31)))
+        await do(desk, actions.CreateOrder(name, account, "NOSTRO", OTHER, "1.00", date(2126, 1, 31)))
     await set_rules(db, COUNT)
     async with desk.write() as tx:
-        paid = await actions.pay_due_page(tx, date(2026, 3, 1), limit=2)
+        paid = await actions.pay_due_page(tx, date(2126, 3, 1), limit=2)
         # Both days of the first order are paid, and the second is not begun.
         assert (paid.counts, paid.after) == ({"paid": 2}, 1)
         assert _free(database).isdisjoint({"ALICE", "BOB", "NOSTRO:clearing"})
         transfer = asyncio.create_task(_transfer(desk, "BOB"))
         await until(lambda: _waiting(database, 1))
-        paid = await actions.pay_due_page(tx, date(2026, 3, 1), after=1)
+        paid = await actions.pay_due_page(tx, date(2126, 3, 1), after=1)
         assert paid.counts == {"paid": 2}
     assert (await transfer).status == "posted"
 

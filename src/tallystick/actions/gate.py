@@ -21,6 +21,7 @@ from tallystick.identity import Principal
 from tallystick.kit import Forbidden, NotFound, TallystickError, Unavailable, digest
 
 Result = TypeVar("Result")
+Barred = Callable[[], Awaitable[frozenset[str]]]
 _HOUR_S = 3600
 _NOBODY = 0
 _TOLD = 200
@@ -96,7 +97,7 @@ async def carry_out(tx: Tx, by: Principal, payload: Any) -> int:
 
 
 async def enter(
-    tx: Tx, by: Principal, payload: Any, *, key: str | None = None, task_id: int | None = None
+    tx: Tx, by: Principal, payload: Any, *, key: str | None = None, task_id: int | None = None, barred: Barred | None = None
 ) -> Passed | Held | Denied:
     """Have one action decided. Where it passes, what this transaction then does is done under the decision.
 
@@ -104,7 +105,7 @@ async def enter(
     refusal or a question is answered as it was. Refuses with `Invalid` (`key_reused`), `NotFound` as the type's facts do, also
     for what is out of the proposer's reach.
     """
-    (entered,) = await enter_many(tx, by, [(payload, key)], task_id=task_id)
+    (entered,) = await enter_many(tx, by, [(payload, key)], task_id=task_id, barred=barred)
     if isinstance(entered, TallystickError):
         raise entered
     if isinstance(entered, Passed):
@@ -113,9 +114,17 @@ async def enter(
 
 
 async def enter_many(
-    tx: Tx, by: Principal, proposals: Sequence[tuple[Any, str | None]], *, task_id: int | None = None
+    tx: Tx,
+    by: Principal,
+    proposals: Sequence[tuple[Any, str | None]],
+    *,
+    task_id: int | None = None,
+    barred: Barred | None = None,
 ) -> list[Passed | Held | Denied | TallystickError]:
-    """Have actions of one principal decided, each with its key; one answer each, in order. See `enter`."""
+    """Have actions of one principal decided, each with its key; one answer each, in order. See `enter`.
+
+    Where people are asked, whom `barred` tells does not vote either.
+    """
     answers: dict[int, Passed | Held | Denied | TallystickError] = {}
     written = [registry.of(payload).write(payload) for payload, _ in proposals]
     digests = [digest([registry.of(payload).name, one]) for (payload, _), one in zip(proposals, written, strict=True)]
@@ -152,7 +161,8 @@ async def enter_many(
             )  # fmt: skip
             answers[place] = Denied(one.id, one.verdict.reasons)
         else:
-            held = await hold(tx, by, asked, written[place], one, task_id=task_id)
+            also = frozenset[str]() if barred is None else await barred()
+            held = await hold(tx, by, asked, written[place], one, task_id=task_id, excluded=also)
             await _remember(tx, by, key, asked.digest, kind="action", ref_id=held.action_id)
             answers[place] = held
     return [answers[place] for place in range(len(proposals))]
@@ -173,21 +183,23 @@ async def ask(tx: Tx, by: Principal, payload: Any, digest: bytes) -> Asked:
     return Asked(kind.name, digest, facts, frozenset(touches))
 
 
-async def lock_all(tx: Tx, by: Principal, payloads: Iterable[Any]) -> None:
+async def lock_all(tx: Tx, proposals: Iterable[tuple[Principal, Any]]) -> None:
     """Take the locks of actions that one transaction is to decide one after the other: of all their accounts, then of all that
     is counted of them. One that cannot be read is left out; it is refused in its turn.
     """
     asked: list[Asked] = []
-    for payload in payloads:
+    about: list[policy.Facts] = []
+    for by, payload in proposals:
         try:
             asked.append(await ask(tx, by, payload, b""))
+            about += _about(by, asked[-1:])
         except Unavailable:
             raise
         except TallystickError:
             continue
     if asked:
         await _lock(tx, asked)
-        await policy.gather_current(tx, _about(by, asked))
+        await policy.gather_current(tx, about)
 
 
 async def _lock(tx: Tx, asked: Iterable[Asked]) -> None:
@@ -361,8 +373,9 @@ async def hold(
     decided: Decided,
     *,
     task_id: int | None = None,
+    excluded: frozenset[str] = frozenset(),
 ) -> Held:
-    """Keep an action that policy holds, and ask people."""
+    """Keep an action that policy holds, and ask people; those in `excluded` do not vote, as if they had proposed it."""
     verdict = decided.verdict
     action_id = await store.insert_action(
         tx, type=asked.type, by=by, payload=written, digest=asked.digest, decision_id=decided.id, task_id=task_id
@@ -373,7 +386,7 @@ async def hold(
         digest=asked.digest,
         shown=shown_of(asked, written, decided),
         maker=by.name,
-        excluded=frozenset(name for name in (by.owner, by.on_behalf_of) if name is not None),
+        excluded=excluded | {name for name in (by.owner, by.on_behalf_of) if name is not None},
         approve=verdict.approve,
         expires_s=verdict.expires_s or 24 * _HOUR_S,
         escalate=_escalation(verdict),

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from tallystick import audit, customers, ledger, payments
-from tallystick.actions import gate, store
+from tallystick import approvals, audit, customers, ledger, payments
+from tallystick.actions import gate, makers, store
+from tallystick.actions.makers import AUTHORITY_GONE
 from tallystick.actions.model import Denied, Held, Payee
 from tallystick.actions.outside import Party, SendPayment, payment_facts, send_payment
 from tallystick.actions.registry import ActionType, register
@@ -158,9 +159,16 @@ async def payees(tx: ReadTx, account: str, *, after: str = "", limit: int = 50) 
 async def _order_facts(tx: ReadTx, payload: CreateOrder) -> Mapping[str, Any]:
     account = await ledger.account(tx, payload.account)
     _to(payload.payee)
+    await customers.check_first_on(tx, payload.first_on)
     facts = await payment_facts(tx, account, payload.payee)
     amount = parse_minor(payload.amount, account.unit)
-    return facts | {"asset": account.asset, "scale": account.scale, "amount": amount, "every": payload.every}
+    return facts | {
+        "asset": account.asset,
+        "scale": account.scale,
+        "amount": amount,
+        "every": payload.every,
+        "paid_later": True,
+    }
 
 
 async def _create_order(tx: Tx, by: Principal, payload: CreateOrder) -> customers.Plan:
@@ -176,7 +184,7 @@ async def _create_order(tx: Tx, by: Principal, payload: CreateOrder) -> customer
         payload.first_on,
         payload.every,
     )
-    made = await customers.plan_order(tx, payload.name, account.id, account.asset, terms, by=by.name)
+    made = await customers.plan_order(tx, payload.name, account.id, account.asset, terms, by=by.name, maker=by)
     await _know(tx, by, made)
     return made
 
@@ -186,6 +194,8 @@ async def _change_facts(tx: ReadTx, payload: ChangeOrder) -> Mapping[str, Any]:
     account = await ledger.account(tx, order.account)
     if payload == ChangeOrder(payload.name):
         raise Invalid("nothing_to_change", "say what is to be changed")
+    if payload.first_on is not None and payload.first_on != order.first_on:
+        await customers.check_first_on(tx, payload.first_on)
     before = (order.to_name, order.to_bank, order.to_account)
     to = before if payload.payee is None else _to(payload.payee)
     payee = payload.payee or Party(order.to_name, order.to_account, order.to_bank)
@@ -201,6 +211,7 @@ async def _change_facts(tx: ReadTx, payload: ChangeOrder) -> Mapping[str, Any]:
         "order": order.name,
         "every": payload.every or order.every,
         "ends": payload.end,
+        "paid_later": True,
     }
 
 
@@ -216,7 +227,7 @@ async def _change_order(tx: Tx, by: Principal, payload: ChangeOrder) -> customer
         payload.every or order.every,  # type: ignore[arg-type]
         "ended" if payload.end else "active",
     )
-    changed = await customers.change_order(tx, payload.name, terms, by=by.name)
+    changed = await customers.change_order(tx, payload.name, terms, by=by.name, maker=by)
     await _know(tx, by, changed)
     return changed
 
@@ -247,18 +258,22 @@ async def pay_due_orders(database: Database, today: date, *, by: str = STANDING_
 async def pay_due_page(tx: Tx, today: date, *, after: int = 0, limit: int = _PAGE, by: str = STANDING_ORDERS) -> Paid:
     """Pay standing orders above the id `after` that are due by a day, each as an action of its own; at most `limit` payments.
 
+    Each is decided in the name of who said last what it says, as they are now; where nobody knows who that is, or it was a part
+    of the house, in the name of `by`. Where they are gone, or their mandate is, the day has failed (`authority_gone`).
     What policy lets pass is paid; what it holds is put to people, and what it denies, or what cannot be paid, is noted. A day
     of an order is taken once, whoever runs this and whatever stops it. Days that were missed are made up for, oldest first.
     """
     counts: Counter[str] = Counter()
+    names = _Makers(tx, house(by))
     page = await customers.plans(tx, status="active", after=after, limit=limit)
     # Each is decided by itself, so the locks of all are taken before the first.
-    await gate.lock_all(tx, house(by), [_payment(order, day) for order in page if (day := order.due(today)) is not None])
+    due = [(await names.of(order), order, day) for order in page if (day := order.due(today)) is not None]
+    await gate.lock_all(tx, [(maker, _payment(order, day)) for maker, order, day in due if maker is not None])
     for order in page:
         while (day := order.due(today)) is not None:
             if counts.total() == limit:
                 return Paid(counts, order.id - 1)
-            outcome = await _pay(tx, order, day, house(by))
+            outcome = await _pay(tx, order, day, by, await names.of(order))
             if outcome is not None:
                 counts[outcome] += 1
             # As it stands now: somebody else may have paid it, changed or ended it.
@@ -267,10 +282,45 @@ async def pay_due_page(tx: Tx, today: date, *, after: int = 0, limit: int = _PAG
     return Paid(counts, page[-1].id if len(page) == limit else None)
 
 
-async def _pay(tx: Tx, order: customers.Plan, day: date, by: Principal) -> str | None:
+class _Makers:
+    """In whose names the orders of a page are paid, each looked up once."""
+
+    def __init__(self, tx: Tx, house: Principal) -> None:
+        self._tx = tx
+        self._house = house
+        self._found: dict[tuple[str, frozenset[str], str | None, int | None], Principal | None] = {}
+
+    async def of(self, order: customers.Plan) -> Principal | None:
+        """`None` where they, or their mandate, are gone."""
+        if order.roles is None:
+            return self._house
+        who = order.by, frozenset(order.roles), order.version, order.mandate_id
+        if who not in self._found:
+            self._found[who] = await self._look(order.by, order.roles, order.version, order.mandate_id)
+        return self._found[who]
+
+    async def _look(self, name: str, roles: list[str], version: str | None, mandate_id: int | None) -> Principal | None:
+        if not await makers.is_known(self._tx, name):
+            return self._house
+        return await makers.still(self._tx, name, roles, version=version, mandate_id=mandate_id)
+
+
+async def _had_a_say(tx: ReadTx, order: customers.Plan) -> frozenset[str]:
+    """Who may not vote on the payments of an order: who made or changed it, who stood behind them, and who agreed to it."""
+    names: set[str] = set()
+    for author in await customers.authors(tx, order.id):
+        names.update((author.by, *author.behind))
+        if author.approval_id is not None:
+            names.update(vote.person for vote in await approvals.votes(tx, author.approval_id) if vote.vote != "reject")
+    return frozenset(names)
+
+
+async def _pay(tx: Tx, order: customers.Plan, day: date, by: str, maker: Principal | None) -> str | None:
+    if maker is None:
+        return "failed" if await _note(tx, order, day, by, "failed", reason=AUTHORITY_GONE) else None
     try:
         async with tx.part():
-            return await _pay_once(tx, order, day, by)
+            return await _pay_once(tx, order, day, by, maker)
     except Unavailable:
         raise
     except TallystickError as refusal:
@@ -280,16 +330,16 @@ async def _pay(tx: Tx, order: customers.Plan, day: date, by: Principal) -> str |
         return "failed" if await _note(tx, order, day, by, "failed", reason=refusal.code) else None
 
 
-async def _pay_once(tx: Tx, order: customers.Plan, day: date, by: Principal) -> str:
+async def _pay_once(tx: Tx, order: customers.Plan, day: date, by: str, maker: Principal) -> str:
     payload = _payment(order, day)
-    entered = await gate.enter(tx, by, payload)
+    entered = await gate.enter(tx, maker, payload, barred=lambda: _had_a_say(tx, order))
     noted: dict[str, Any]
     if isinstance(entered, Held):
         noted = {"outcome": "held", "action_id": entered.action_id}
     elif isinstance(entered, Denied):
         noted = {"outcome": "denied"}
     else:
-        sent = await send_payment(tx, by, payload.outgoing())
+        sent = await send_payment(tx, maker, payload.outgoing())
         if isinstance(sent, TallystickError):
             raise sent
         failed = sent.payment.status == "failed"
@@ -315,18 +365,18 @@ async def _note(
     tx: Tx,
     order: customers.Plan,
     day: date,
-    by: Principal,
+    by: str,
     outcome: str,
     *,
     payment_id: int | None = None,
     action_id: int | None = None,
     reason: str | None = None,
 ) -> bool:
-    if not await customers.note_run(tx, order, day, outcome, payment_id=payment_id, action_id=action_id):
+    if not await customers.note_run(tx, order, day, outcome, payment_id=payment_id, action_id=action_id, reason=reason):
         return False
     why = {} if reason is None else {"reason": reason}
     await audit.append(
-        tx, principal=by.name, verb="standing_orders.run", subject_kind="standing_order", subject_id=order.id,
+        tx, principal=by, verb="standing_orders.run", subject_kind="standing_order", subject_id=order.id,
         detail={"due_on": day.isoformat(), "outcome": outcome, **why},
     )  # fmt: skip
     return True

@@ -7,13 +7,13 @@ on trust: the digest is recomputed from what is stored, the facts are read anew,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from tallystick import approvals, audit, identity, ledger, policy, work
 from tallystick.actions import held as store
 from tallystick.actions import registry
 from tallystick.actions.gate import DENIED, ask, decide_one, denied, shown_of, touched
+from tallystick.actions.makers import AUTHORITY_GONE, as_of_now
 from tallystick.actions.model import Action, Denied
 from tallystick.db import ReadTx, Tx
 from tallystick.identity import Principal
@@ -202,9 +202,9 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
     if reason is not None:
         await _fail(tx, action, reason)
         return
-    by = await _as_of_now(tx, store.principal(action.maker))
+    by = await as_of_now(tx, store.principal(action.maker))
     if by is None:
-        await _fail(tx, action, "authority_gone")
+        await _fail(tx, action, AUTHORITY_GONE)
         return
     kind = registry.named(action.type)
     try:
@@ -239,33 +239,6 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
         subject_id=action.id, detail={"type": action.type}, task_id=action.task_id,
         decision_id=decided.id, approval_id=approval.id,
     )  # fmt: skip
-
-
-async def _as_of_now(tx: Tx, maker: Principal) -> Principal | None:
-    """Who proposed it, with no more than they had then and no more than they have now; `None` where that is gone.
-
-    What is disabled, and a mandate that was revoked or is over, leaves nothing. A part of the house is always there.
-    """
-    try:
-        await identity.get(tx, maker.name)
-    except NotFound:
-        return maker
-    mandate_id = None if maker.mandate is None else maker.mandate.id
-    now = await identity.acting(tx, maker.name, version=maker.version, mandate_id=mandate_id)
-    if now is None:
-        return None
-    return replace(
-        now,
-        roles=now.roles & maker.roles,
-        accounts=_both(now.accounts, maker.accounts),
-        customers=_both(now.customers, maker.customers),
-    )
-
-
-def _both(now: frozenset[Any] | None, then: frozenset[Any] | None) -> frozenset[Any] | None:
-    if now is None or then is None:
-        return then if now is None else now
-    return now & then
 
 
 async def _run(kind: registry.ActionType[Any], tx: Tx, by: Principal, payload: Any, action_id: int) -> Any:

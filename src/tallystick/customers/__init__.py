@@ -4,12 +4,15 @@ Personal data (a name, a date of birth) lives here and nowhere in the books. Wha
 """
 
 from tallystick.customers.changes import (
+    Author,
     Credential,
     Plan,
     Run,
     Terms,
+    authors,
     change,
     change_order,
+    check_first_on,
     hash_secret,
     newest_runs,
     note_run,
@@ -44,6 +47,7 @@ from tallystick.customers.service import (
 )
 
 __all__ = [
+    "Author",
     "Credential",
     "Customer",
     "Disposition",
@@ -59,8 +63,10 @@ __all__ = [
     "add",
     "add_dispositions",
     "add_standing_orders",
+    "authors",
     "change",
     "change_order",
+    "check_first_on",
     "get",
     "hash_secret",
     "newest_runs",

@@ -15,6 +15,7 @@ from tallystick.customers import service
 from tallystick.customers.model import NewStandingOrder
 from tallystick.customers.store import standing_orders_by_name
 from tallystick.db import Queries, ReadTx, Tx
+from tallystick.identity import Principal
 from tallystick.kit import MAX_MINOR, Asset, Conflict, Invalid, NotFound, check_text
 
 Every = Literal["once", "week", "month"]
@@ -28,7 +29,9 @@ class Plan:
     """A standing order as it stands: `amount` (minor units of `asset`) to `to_account` at `to_bank`, by way of `nostro`.
 
     It is due on `first_on` and, where it is not `once`, `every` week or month from then on. `n` counts its changes, `last_on`
-    is the last day that was carried out.
+    is the last day that was carried out. On days before `since` it is not due, where that is known.
+
+    `by` said last what it says, with these `roles` (`None`: it is not known), in this `version` and under this mandate.
     """
 
     id: int
@@ -48,6 +51,11 @@ class Plan:
     every: str
     status: str
     last_on: date | None
+    since: date | None = None
+    by: str = ""
+    roles: list[str] | None = None
+    version: str | None = None
+    mandate_id: int | None = None
 
     @property
     def unit(self) -> Asset:
@@ -58,6 +66,8 @@ class Plan:
         if self.status != "active":
             return None
         k, last = 0, self.last_on or date.min
+        if self.since is not None:
+            last = max(last, self.since - timedelta(days=1))
         while (day := _nth(self.first_on, self.every, k)) <= last and self.every != "once":
             k += 1
         return day if last < day <= today else None
@@ -80,13 +90,14 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A day on which a standing order was due: `paid`, `failed`, `held` for people or `denied`."""
+    """A day on which a standing order was due: `paid`, `failed`, `held` for people or `denied`; `reason` is why it failed."""
 
     due_on: date
     n: int
     outcome: str
     payment_id: int | None
     action_id: int | None
+    reason: str | None
     at: datetime
 
 
@@ -100,7 +111,17 @@ class RunOf:
     outcome: str
     payment_id: int | None
     action_id: int | None
+    reason: str | None
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who said what an order says, who stood `behind` them, and by which question people agreed to it."""
+
+    by: str
+    behind: list[str]
+    approval_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +143,9 @@ _NOTE_RUN = _queries.bind("note_run", int)
 _RUNS = _queries.bind("runs", Run)
 _NEWEST_RUNS = _queries.bind("newest_runs", RunOf)
 _TODAY = _queries.bind("today", date)
+_AUTHORS = _queries.bind("authors", Author)
+_LAST_ZONE = "Etc/GMT+12"
+"""Where a day is over last."""
 
 
 async def change(
@@ -178,26 +202,47 @@ async def proves(tx: ReadTx, name: str, secret: str) -> bool:
     return known is not None and hmac.compare_digest(known.hash, _scrypt(secret[:_MAX_SECRET], known.salt))
 
 
-async def plan_order(tx: Tx, name: str, account_id: int, asset: str, terms: Terms, *, by: str) -> Plan:
-    """Make a standing order that says when it is carried out. Refuses with `Conflict` (`standing_order_exists`)."""
+async def plan_order(
+    tx: Tx, name: str, account_id: int, asset: str, terms: Terms, *, by: str, maker: Principal | None = None
+) -> Plan:
+    """Make a standing order that says when it is carried out, and is paid in the name of its `maker`.
+
+    No day is due that was over everywhere before. Refuses with `Conflict` (`standing_order_exists`).
+    """
     _check(terms)
     order = NewStandingOrder(name, account_id, terms.to_bank, terms.to_account, terms.amount, asset, terms.purpose)
     if not await service.add_standing_orders(tx, [order], by=by):
         raise Conflict("standing_order_exists", f"there is a standing order {name} already")
     (made,) = await standing_orders_by_name(tx, [name])
-    return await _say(tx, made.id, name, terms, by=by)
+    return await _say(tx, made.id, name, terms, by=by, maker=maker, since=await today(tx, _LAST_ZONE))
 
 
-async def change_order(tx: Tx, name: str, terms: Terms, *, by: str) -> Plan:
-    """Change what a standing order says, from the next day on which it is due. Refuses with `NotFound`
-    (`unknown_standing_order`), `Conflict` (`standing_order_ended`).
+async def change_order(tx: Tx, name: str, terms: Terms, *, by: str, maker: Principal | None = None) -> Plan:
+    """Change what a standing order says, from the next day on which it is due; it is paid in the name of its `maker` from then
+    on. Where other days become due, none is that was over everywhere before the change.
+
+    Refuses with `NotFound` (`unknown_standing_order`), `Conflict` (`standing_order_ended`).
     """
     _check(terms)
     known = await plan(tx, name)
     await tx.all(_LOCK_ORDER, {"id": known.id})
-    if (await plan(tx, name)).status == "ended":
+    known = await plan(tx, name)
+    if known.status == "ended":
         raise Conflict("standing_order_ended", f"the standing order {name} has ended")
-    return await _say(tx, known.id, name, terms, by=by)
+    same_days = (known.first_on, known.every) == (terms.first_on, terms.every)
+    since = known.since if same_days else await today(tx, _LAST_ZONE)
+    return await _say(tx, known.id, name, terms, by=by, maker=maker, since=since)
+
+
+async def check_first_on(tx: ReadTx, day: date) -> None:
+    """Refuse with `Invalid` (`first_on_past`) a day that is over everywhere."""
+    if day < await today(tx, _LAST_ZONE):
+        raise Invalid("first_on_past", f"a standing order begins today at the earliest, and {day} is over")
+
+
+async def authors(tx: ReadTx, order_id: int) -> list[Author]:
+    """All who had a say in what an order says, each once."""
+    return await tx.all(_AUTHORS, {"order_id": order_id})
 
 
 async def plan(tx: ReadTx, name: str) -> Plan:
@@ -226,7 +271,14 @@ async def plans(
 
 
 async def note_run(
-    tx: Tx, order: Plan, due_on: date, outcome: str, *, payment_id: int | None = None, action_id: int | None = None
+    tx: Tx,
+    order: Plan,
+    due_on: date,
+    outcome: str,
+    *,
+    payment_id: int | None = None,
+    action_id: int | None = None,
+    reason: str | None = None,
 ) -> bool:
     """Take a day on which an order is due; false where it was taken before, or the order says something else by now.
 
@@ -234,7 +286,7 @@ async def note_run(
     """
     await tx.all(_LOCK_ORDER, {"id": order.id})
     values = {"order_id": order.id, "due_on": due_on, "n": order.n, "outcome": outcome}
-    return await tx.one(_NOTE_RUN, values | {"payment_id": payment_id, "action_id": action_id}) is not None
+    return await tx.one(_NOTE_RUN, values | {"payment_id": payment_id, "action_id": action_id, "reason": reason}) is not None
 
 
 async def runs(tx: ReadTx, order_id: int, *, limit: int = 50) -> list[Run]:
@@ -246,11 +298,12 @@ async def newest_runs(tx: ReadTx, order_ids: Sequence[int], *, limit: int = 10) 
     """The days on which orders were carried out last, newest first, by order."""
     found: dict[int, list[Run]] = {id: [] for id in order_ids}
     for row in await tx.all(_NEWEST_RUNS, {"order_ids": list(order_ids), "limit": limit}):
-        found[row.order_id].append(Run(row.due_on, row.n, row.outcome, row.payment_id, row.action_id, row.at))
+        found[row.order_id].append(Run(row.due_on, row.n, row.outcome, row.payment_id, row.action_id, row.reason, row.at))
     return found
 
 
-async def _say(tx: Tx, order_id: int, name: str, terms: Terms, *, by: str) -> Plan:
+async def _say(tx: Tx, order_id: int, name: str, terms: Terms, *, by: str, maker: Principal | None, since: date | None) -> Plan:
+    behind = [] if maker is None else [one for one in (maker.owner, maker.on_behalf_of) if one is not None]
     n = await tx.single(
         _ADD_TERM,
         {
@@ -265,6 +318,12 @@ async def _say(tx: Tx, order_id: int, name: str, terms: Terms, *, by: str) -> Pl
             "every": terms.every,
             "status": terms.status,
             "by": by,
+            "roles": None if maker is None else sorted(maker.roles),
+            "version": None if maker is None else maker.version,
+            "mandate_id": None if maker is None or maker.mandate is None else maker.mandate.id,
+            "behind": behind,
+            "approval_id": tx.approval,
+            "since": since,
         },
     )
     await audit.append(

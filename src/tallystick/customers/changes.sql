@@ -28,11 +28,19 @@ select k.salt, k.hash
 -- add_term --
 -- What an order says from now on.
 insert into customers.standing_term
-       (order_id, n, nostro, to_name, to_bank, to_account, amount, purpose, first_on, every, status, by_principal)
+       (order_id, n, nostro, to_name, to_bank, to_account, amount, purpose, first_on, every, status, by_principal, roles, version,
+        mandate_id, behind, approval_id, since)
 select %(order_id)s::bigint, coalesce((select max(t.n) from customers.standing_term t where t.order_id = %(order_id)s::bigint), 0) + 1,
        %(nostro)s::text, %(to_name)s::text, %(to_bank)s::text, %(to_account)s::text, %(amount)s::bigint, %(purpose)s::text,
-       %(first_on)s::date, %(every)s::text, %(status)s::text, %(by)s::text
+       %(first_on)s::date, %(every)s::text, %(status)s::text, %(by)s::text, %(roles)s::text[], %(version)s::text,
+       %(mandate_id)s::bigint, %(behind)s::text[], %(approval_id)s::bigint, %(since)s::date
 returning n
+
+-- authors --
+-- All who had a say in what an order says, each once.
+select distinct t.by_principal as by, t.behind, t.approval_id
+  from customers.standing_term t
+ where t.order_id = %(order_id)s::bigint
 
 -- lock_order --
 -- One change of an order at a time.
@@ -42,7 +50,8 @@ select pg_advisory_xact_lock(7331023, (%(id)s::bigint %% 2147483647)::integer) i
 -- Standing orders that say when they are carried out, as they stand, of an account or by name, in id order.
 select o.id, o.name, o.account_id, a.name as account, o.asset, s.scale::integer as scale, t.n, t.nostro, t.to_name, t.to_bank, t.to_account,
        t.amount, t.purpose, t.first_on, t.every, t.status,
-       (select max(r.due_on) from customers.standing_run r where r.order_id = o.id) as last_on
+       (select max(r.due_on) from customers.standing_run r where r.order_id = o.id) as last_on,
+       t.since, t.by_principal as by, t.roles, t.version, t.mandate_id
   from customers.standing_order o
   join ledger.account a on a.id = o.account_id
   join ledger.asset s on s.code = o.asset
@@ -57,8 +66,9 @@ select o.id, o.name, o.account_id, a.name as account, o.asset, s.scale::integer 
 
 -- note_run --
 -- Take a day on which an order is due; no row where it was taken, or the order was changed.
-insert into customers.standing_run (order_id, due_on, n, outcome, payment_id, action_id)
-select %(order_id)s::bigint, %(due_on)s::date, %(n)s::integer, %(outcome)s::text, %(payment_id)s::bigint, %(action_id)s::bigint
+insert into customers.standing_run (order_id, due_on, n, outcome, payment_id, action_id, reason)
+select %(order_id)s::bigint, %(due_on)s::date, %(n)s::integer, %(outcome)s::text, %(payment_id)s::bigint, %(action_id)s::bigint,
+       %(reason)s::text
  where %(n)s::integer = (select max(t.n) from customers.standing_term t where t.order_id = %(order_id)s::bigint)
     on conflict do nothing
 returning order_id
@@ -69,14 +79,14 @@ select (db.clock() at time zone %(time_zone)s::text)::date as today
 
 -- newest_runs --
 -- The days on which some orders were carried out last, newest first.
-select u.order_id, r.due_on, r.n, r.outcome, r.payment_id, r.action_id, r.at
+select u.order_id, r.due_on, r.n, r.outcome, r.payment_id, r.action_id, r.reason, r.at
   from unnest(%(order_ids)s::bigint[]) as u (order_id)
  cross join lateral (select r.* from customers.standing_run r where r.order_id = u.order_id order by r.due_on desc limit %(limit)s::bigint) r
  order by u.order_id, r.due_on desc
 
 -- runs --
 -- The days on which an order was carried out, newest first.
-select due_on, n, outcome, payment_id, action_id, at
+select due_on, n, outcome, payment_id, action_id, reason, at
   from customers.standing_run
  where order_id = %(order_id)s::bigint
  order by due_on desc

@@ -9,6 +9,7 @@ from typing import Any
 from tallystick.db import ReadTx, Tx
 from tallystick.kit import Invalid
 from tallystick.policy import store
+from tallystick.policy.kinds import OF_MANDATE
 from tallystick.policy.model import CounterKey, Facts, Lookup
 from tallystick.policy.parsing import parse_stored
 from tallystick.policy.rules import EMPTY, Policy
@@ -74,7 +75,11 @@ class Usage:
         amount = facts.get("amount") or 0
         if count < 0 or amount < 0:
             raise ValueError("what was used up never becomes less")
+        later = facts.get("paid_later") is True
         for key, _ in keys:
+            if later and key.startswith(OF_MANDATE):
+                # What it orders is counted against the mandate when it is paid.
+                continue
             used = self._used[key]
             used[0] += count
             used[1] += amount

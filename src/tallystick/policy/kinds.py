@@ -430,6 +430,8 @@ KINDS: Mapping[str, Callable[[Spot, str], Kind]] = {
     "batch": batch,
 }
 """The kinds that have a limit. Beside them stand `allow`, `deny` and `hold`, which have none, and `mandate`."""
+OF_MANDATE = "mandate|"
+"""How the names of counters begin that add up the amounts under mandates."""
 
 
 def beyond_mandate(facts: Facts) -> Iterator[Found]:
@@ -477,7 +479,7 @@ def mandate_counter(facts: Facts) -> CounterKey | None:
     terms = facts["mandate"]
     if terms["total"] is None or facts["amount"] is None:
         return None
-    return CounterKey(f"mandate|{int(terms['id'])}|{facts['asset']}|{facts['scale']}", 0)
+    return CounterKey(f"{OF_MANDATE}{int(terms['id'])}|{facts['asset']}|{facts['scale']}", 0)
 
 
 def _subject(per: str) -> Callable[[Facts], str | None]:

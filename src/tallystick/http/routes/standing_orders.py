@@ -24,6 +24,7 @@ _RUN: JsonDict = {
     "outcome": "paid",
     "payment_id": "77",
     "action_id": None,
+    "reason": None,
     "at": "2026-04-30T02:30:01.789012Z",
 }
 _ORDER: JsonDict = {
@@ -58,7 +59,7 @@ class PartyAnswer(BaseModel):
 class RunAnswer(BaseModel):
     """What became of a day on which the order was due: `n` is which of its changes it was paid by.
 
-    One that is `held` waited for people, who were asked about the action.
+    One that is `held` waited for people, who were asked about the action; of one that `failed`, `reason` is the code of why.
     """
 
     due_on: datetime.date
@@ -66,6 +67,7 @@ class RunAnswer(BaseModel):
     outcome: Literal["paid", "failed", "held", "denied"]
     payment_id: str | None
     action_id: str | None
+    reason: str | None
     at: datetime.datetime
 
 
@@ -157,6 +159,7 @@ def _run(run: customers.Run) -> dict[str, Any]:
         "outcome": run.outcome,
         "payment_id": None if run.payment_id is None else str(run.payment_id),
         "action_id": None if run.action_id is None else str(run.action_id),
+        "reason": run.reason,
         "at": run.at,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -322,3 +323,81 @@ async def test_an_order_that_is_given_other_days_is_not_paid_for_those_before(db
 async def _plan(db: Database) -> customers.Plan:
     async with db.read() as tx:
         return await customers.plan(tx, "RENT")
+
+
+# What people were shown.
+
+
+async def _held(desk: Database, payload: Any, who: Principal) -> actions.Held:
+    held = await actions.perform(desk, who, payload)
+    assert isinstance(held, actions.Held)
+    return held
+
+
+async def _ended(db: Database, held: actions.Held) -> tuple[str, str | None]:
+    async with db.read() as tx:
+        found = await actions.action(tx, held.action_id)
+    return found.status, found.reason
+
+
+AMOUNT, PAYEE = actions.ChangeOrder("RENT", amount="900.00"), actions.ChangeOrder("RENT", payee=replace(SHOP, account="CZ002"))
+
+
+async def test_of_two_changes_that_wait_the_second_fails_as_its_order_is_not_what_was_shown(db: Database) -> None:
+    desk = await _bank(db, _hold(action="standing_order.change"))
+    await actions.perform(desk, house("clerk"), WEEKLY)
+    bot = await _who(db, "bot")
+    first, second = await _held(desk, AMOUNT, bot), await _held(desk, PAYEE, bot)
+    await _vote(desk, second.approval_id, "eva")
+    await _vote(desk, first.approval_id, "ann")
+    assert [await _ended(db, one) for one in (second, first)] == [("executed", None), ("failed", "order_changed")]
+    order = await _plan(db)
+    assert (order.n, order.amount, order.to_account) == (2, 1_000, "CZ002")
+
+
+async def test_a_change_that_is_amended_is_about_the_order_as_it_stands_then(db: Database) -> None:
+    desk = await _bank(db, _hold(action="standing_order.change"))
+    await actions.perform(desk, house("clerk"), WEEKLY)
+    bot = await _who(db, "bot")
+    first, second = await _held(desk, AMOUNT, bot), await _held(desk, PAYEE, bot)
+    await _vote(desk, second.approval_id, "eva")
+    await desk.retrying(lambda tx: actions.amend(tx, first.action_id, bot, {"name": "RENT", "amount": "800.00"}))
+    await _vote(desk, first.approval_id, "ann")
+    assert await _ended(db, first) == ("executed", None)
+    order = await _plan(db)
+    assert (order.n, order.amount, order.to_account) == (3, 80_000, "CZ002")
+
+
+async def test_a_payment_of_an_order_leaves_a_change_of_it_as_it_was_shown(db: Database) -> None:
+    desk = await _bank(db, _hold(action="standing_order.change"))
+    await actions.perform(desk, house("clerk"), WEEKLY)
+    held = await _held(desk, AMOUNT, await _who(db, "bot"))
+    assert await actions.pay_due_orders(desk, DAY) == {"paid": 1}
+    await _vote(desk, held.approval_id, "eva")
+    assert await _ended(db, held) == ("executed", None)
+
+
+async def test_what_policy_sees_of_an_order_stays_so_until_the_change_is_made(db: Database, database: TestDatabase) -> None:
+    # The payee of a small order may be changed.
+    small = {
+        "id": "small",
+        "when": {"action": "standing_order.change", "payee_changes": True},
+        "amount": {"at_most": {"CZK": "10.00"}},
+        "otherwise": "deny",
+    }
+    desk = await _bank(db, small)
+    await actions.perform(desk, house("clerk"), WEEKLY)
+    async with desk.write() as tx:
+        assert isinstance(await actions.enter(tx, house("a"), AMOUNT), actions.Passed)
+        other = asyncio.create_task(actions.perform(desk, house("b"), PAYEE))
+        await _until_one_waits(database)
+        assert (await actions.named("standing_order.change").run(tx, house("a"), AMOUNT)).n == 2  # type: ignore[misc]
+    assert isinstance(await other, actions.Denied)
+    assert (await _plan(db)).to_account == "CZ001"
+
+
+async def _until_one_waits(database: TestDatabase) -> None:
+    with psycopg.connect(database.owner_url, autocommit=True) as connection:
+        async with asyncio.timeout(30):
+            while connection.execute("select exists (select from pg_locks where not granted)").fetchone() != (True,):
+                await asyncio.sleep(0.01)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from tallystick import approvals, audit, customers, ledger, payments
 from tallystick.actions import gate, makers, store
+from tallystick.actions.held import lock_accounts
 from tallystick.actions.makers import AUTHORITY_GONE
 from tallystick.actions.model import Denied, Held, Payee
 from tallystick.actions.outside import Party, SendPayment, payment_facts, send_payment
@@ -189,7 +190,10 @@ async def _create_order(tx: Tx, by: Principal, payload: CreateOrder) -> customer
     return made
 
 
-async def _change_facts(tx: ReadTx, payload: ChangeOrder) -> Mapping[str, Any]:
+async def _change_facts(tx: Tx, payload: ChangeOrder) -> Mapping[str, Any]:
+    order = await customers.plan(tx, payload.name)
+    # Whatever changes or pays the order by the gate has the account's lock, so it stays as policy and people see it here.
+    await lock_accounts(tx, [order.account])
     order = await customers.plan(tx, payload.name)
     account = await ledger.account(tx, order.account)
     if payload == ChangeOrder(payload.name):
@@ -209,6 +213,7 @@ async def _change_facts(tx: ReadTx, payload: ChangeOrder) -> Mapping[str, Any]:
         "amount_rise_percent": max(0, -(-100 * (amount - order.amount) // order.amount)),
         "payee_changes": to[1:] != before[1:],
         "order": order.name,
+        "order_version": order.n,
         "every": payload.every or order.every,
         "ends": payload.end,
         "paid_later": True,
@@ -399,4 +404,13 @@ register(
 )
 register(ActionType("payee.add", AddPayee, _payee_facts, _add_payee))
 register(ActionType("standing_order.create", CreateOrder, _order_facts, _create_order, _tell_order))
-register(ActionType("standing_order.change", ChangeOrder, _change_facts, _change_order, _tell_order))
+register(
+    ActionType(
+        "standing_order.change",
+        ChangeOrder,
+        _change_facts,
+        _change_order,
+        _tell_order,
+        bound={"order_version": "order_changed"},
+    )
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Generic, TypeVar
@@ -48,6 +48,9 @@ class ActionType(Generic[Payload]):
 
     The accounts that it moves are locked before it is decided: those that its facts name as `account`, `accounts` and, inside
     the bank, `counterparty`, and those whose names `locks` gives, which are all others that `run` or `resume` may post to.
+
+    What people agreed to is carried out only where the facts named in `bound` are still those that they were shown; otherwise
+    it fails, with the code that stands there. Facts that are bound are read under a lock that keeps them so.
     """
 
     name: str
@@ -63,6 +66,7 @@ class ActionType(Generic[Payload]):
     parts: Callable[[Tx, Payload], Awaitable[Sequence[Asked]]] | None = None
     locks: Callable[[Tx, Payload], Awaitable[Iterable[str]]] | None = None
     refused: Callable[[Any], str | None] = lambda _: None
+    bound: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def can_wait(self) -> bool:

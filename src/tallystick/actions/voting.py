@@ -210,6 +210,10 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
     try:
         payload = kind.read(action.payload)
         asked = await ask(tx, by, payload, action.digest)
+        stale = await _stale(tx, kind, approval, asked.facts)
+        if stale is not None:
+            await _fail(tx, action, stale)
+            return
         decided = await decide_one(tx, by, payload, asked, task_id=action.task_id, agreed=approval)
     except TallystickError as error:
         await _stop(tx, action, error)
@@ -239,6 +243,14 @@ async def _execute(tx: Tx, action: store.Kept, approval: approvals.Approval) -> 
         subject_id=action.id, detail={"type": action.type}, task_id=action.task_id,
         decision_id=decided.id, approval_id=approval.id,
     )  # fmt: skip
+
+
+async def _stale(tx: Tx, kind: registry.ActionType[Any], approval: approvals.Approval, facts: Mapping[str, Any]) -> str | None:
+    """The code by which an action fails that is about something else by now than what people were shown."""
+    if not kind.bound:
+        return None
+    shown = (await approvals.shown(tx, approval)).shown.get("facts", {})
+    return next((code for fact, code in kind.bound.items() if shown.get(fact) != facts.get(fact)), None)
 
 
 async def _run(kind: registry.ActionType[Any], tx: Tx, by: Principal, payload: Any, action_id: int) -> Any:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tallystick import customers, ledger
+from tallystick.actions.inside import between
 from tallystick.actions.postings import EntryPayload, money_facts, refusal_of_all
 from tallystick.actions.registry import ActionType, Seconds, number_of, register
 from tallystick.db import ReadTx, Tx
@@ -189,7 +190,8 @@ async def _capture_facts(tx: ReadTx, payload: CaptureHold) -> Mapping[str, Any]:
     hold = await ledger.hold(tx, number_of(payload.hold, "hold"))
     facts = await money_facts(tx, [(payload.to_account, payload.amount)])
     (account,) = await ledger.accounts(tx, ids=[hold.account_id], limit=1)
-    return {**facts, "accounts": [account.name], "account": account.name, "counterparty": payload.to_account}
+    around = await between(tx, account.name, payload.to_account)
+    return {**facts, "accounts": [account.name], "account": account.name, "counterparty": payload.to_account, **around}
 
 
 async def _capture(tx: Tx, by: Principal, payload: CaptureHold) -> ledger.Posted:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tallystick import ledger
 from tallystick.actions import gate
+from tallystick.actions.inside import between
 from tallystick.actions.model import Denied, Held
 from tallystick.actions.registry import ActionType, Count, Whole, register
 from tallystick.db import ReadTx, Tx, key_reused
@@ -117,6 +118,10 @@ async def post_journals(
 async def _journal_facts(tx: ReadTx, payload: PostJournals) -> Mapping[str, Any]:
     entries = [(entry.account, entry.amount) for journal in payload.journals for entry in journal.entries]
     facts = await money_facts(tx, entries)
+    # Where one account gives and one takes, rules of payees see a journal as they see a transfer.
+    takers = sorted(set(facts["accounts"]) - {facts.get("account")})
+    if "account" in facts and len(takers) == 1:
+        facts |= await between(tx, facts["account"], takers[0])
     return {**facts, "count": len(payload.journals), "journal_kinds": sorted({journal.kind for journal in payload.journals})}
 
 

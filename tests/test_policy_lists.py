@@ -57,6 +57,47 @@ def test_a_normal_form_is_its_own(text: str) -> None:
     assert " " not in id_form(text)
 
 
+UNSEEN = (
+    "\u00ad", "\u034f", "\u061c", "\u115f", "\u1160", "\u17b4", "\u17b5", "\u180b", "\u180e", "\u180f", "\u200b", "\u200d", "\u200e",
+    "\u202e", "\u2060", "\u2065", "\u2069", "\u3164", "\ufdd0", "\ufe0f", "\ufeff", "\uffa0", "\ufff0", "\ufffb", "\uffff", "\U0001bca0",
+    "\U0001d173", "\U000e0001", "\U000e0041", "\U000e0100", "\x01", "\x1c", "\x7f", "\x80", "\x9f",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", UNSEEN, ids=ascii)
+def test_a_sign_that_shows_nothing_changes_no_name_and_no_id(sign: str) -> None:
+    for at in range(len("Osama Bin Laden") + 1):
+        assert name_form("Osama Bin Laden"[:at] + sign + "Osama Bin Laden"[at:]) == "bin laden osama"
+        assert name_form("Józef Wałęsa"[:at] + sign + "Józef Wałęsa"[at:]) == "jozef walesa"
+        assert id_form("DE89 3704-0044"[:at] + sign + "DE89 3704-0044"[at:]) == "de8937040044"
+    assert name_form(sign) == id_form(sign) == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ("O\u0301sa\u20ddm\u0345a", "osama"),
+        ("\uff2f\uff53\uff41\uff4d\uff41 \U0001d401\U0001d422\U0001d427", "bin osama"),
+        ("\ufb01nn\u00b2", "finn2"),
+        ("Osama\tBin\nLaden\u3000x", "bin laden osama x"),
+        ("\u0928\u0930\u0947\u0902\u0926\u094d\u0930", "\u0928\u0930\u0926\u0930"),
+    ],
+)
+def test_marks_and_compatible_forms_of_letters_split_no_word(written: str, form: str) -> None:
+    assert name_form(written) == form
+
+
+async def test_nobody_passes_a_list_by_signs_that_show_nothing(db: Database) -> None:
+    async with db.write() as tx:
+        await policy.import_list(tx, "sanctions", [("1", "Osama Bin Laden")], source="a file", by="ann")
+        await policy.import_list(tx, "partners", [("CZ99", "CZ99")], kind="ids", source="a file", by="ann")
+        await policy.apply(tx, RULES, by="ann")
+    assert await _listed(db, counterparty="CZ99") == "allow"
+    assert await _listed(db, counterparty="CZ99", counterparty_name="Osa\u200bma Bin La\u034fden") == "deny"
+    # Letters to Python, and nothing to the eye: no name at all.
+    assert await _listed(db, counterparty="CZ99", counterparty_name="\u3164\uffa0\u115f") == "hold"
+
+
 async def _listed(db: Database, **facts: Any) -> str:
     about = {"action": "transfer", "kind": "agent", "roles": [], "counterparty": "CZ65 0800", "counterparty_name": None} | facts
     rules = policy.parse(RULES)

@@ -548,7 +548,7 @@ def _words_of(value: Any) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _is_a_name(text: str) -> bool:
-    return text.isalnum() or any(map(str.isalnum, text))
+    return id_form(text) != ""
 
 
 def _squeezed(text: object) -> str:

@@ -12,10 +12,26 @@ _LETTERS = str.maketrans(
     | {"\N{LATIN SMALL LETTER DOTLESS I}": "i"}
 )
 
+_SPACES = "\t\n\v\f\r\x85"
+# What Unicode calls default ignorable beside the format characters (category Cf), and noncharacters in the midst of others.
+_IGNORABLE = (
+    (0x034F, 0x034F),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x2065, 0x2065),
+    (0x3164, 0x3164),
+    (0xFDD0, 0xFDEF),
+    (0xFE00, 0xFE0F),
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8),
+    (0xE0000, 0xE0FFF),
+)
+
 
 @lru_cache(maxsize=_MAX_KNOWN)
 def name_form(name: str) -> str:
-    """The words of a name, sorted, without capitals, accents and punctuation: `José GARCÍA-López` is `garcia jose lopez`."""
+    """The words of a name, sorted, without capitals, marks and punctuation: `José GARCÍA-López` is `garcia jose lopez`."""
     return " ".join(sorted(_words(name)))
 
 
@@ -25,12 +41,33 @@ def id_form(text: str) -> str:
     return "".join(_words(text))
 
 
+def seen(text: str) -> str:
+    """A text without the signs that show nothing: what Unicode calls ignorable, controls that are no space, and noncharacters."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter for letter in text if not _shows_nothing(letter))
+
+
+@lru_cache(maxsize=_MAX_KNOWN)
+def _shows_nothing(letter: str) -> bool:
+    code = ord(letter)
+    if unicodedata.category(letter) == "Cf" or any(first <= code <= last for first, last in _IGNORABLE):
+        return True
+    return unicodedata.category(letter) == "Cc" and letter not in _SPACES or code & 0xFFFE == 0xFFFE
+
+
 def _words(text: str) -> list[str]:
+    text = seen(text)
     if text.isascii():
         plain = text.lower()
     else:
-        folded = unicodedata.normalize("NFKD", text).casefold().translate(_LETTERS)
-        plain = "".join(letter for letter in folded if not unicodedata.combining(letter))
+        # Marks go before capitals do: some of them have a letter for a small form.
+        bare = _unmarked(unicodedata.normalize("NFKD", text))
+        plain = _unmarked(bare.casefold().translate(_LETTERS))
     if plain.isalnum():
         return [plain]
     return "".join(letter if letter.isalnum() else " " for letter in plain).split()
+
+
+def _unmarked(text: str) -> str:
+    return "".join(letter for letter in text if not unicodedata.category(letter).startswith("M"))

@@ -163,7 +163,7 @@ def test_a_secret_has_a_hash_of_its_own_under_each_key_and_the_same_under_the_sa
 async def test_a_payee_that_was_added_is_known_from_then_on(db: Database) -> None:
     plain = await _bank(db)
     pay = actions.SendPayment("NOSTRO", "ALICE", "1.00", NOVA)
-    await _do(plain, actions.AddPayee("ALICE", "CZ001", "Nova, E."))
+    await _do(plain, actions.AddPayee("ALICE", "CZ001", "Nova, E.", "BANKCZ"))
     assert (await _decided(db))["payee_known_s"] is None
     await _do(plain, pay)
     facts = await _decided(db)
@@ -530,7 +530,7 @@ async def test_an_account_shows_its_orders_with_their_runs_and_whom_it_knows_pag
         known = body_of(await client.get(f"{payees}?limit=2"))
         more = body_of(await client.get(f"{payees}?limit=2&cursor={known['next_cursor']}"))
         assert [(one["payee"], one["label"], one["by"]) for one in known["items"] + more["items"]] == [
-            (f"CZ{n}", f"Eva {n}", "clerk") for n in range(3)
+            (f"/CZ{n}", f"Eva {n}", "clerk") for n in range(3)
         ]
         for path in (orders, payees):
             other = first if path is payees else known

@@ -135,7 +135,8 @@ class Bank:
         for payee, label in self._payees().items():
             if any(word.lower() in label.lower() for word in words):
                 found.add(payee)
-        return sorted(found)
+        # All of them are at other banks, which nobody names.
+        return sorted(f"/{_number(payee)}" for payee in found)
 
     def _call(self, agent: httpx.Client, call: Call, account: str, customer: str, *, agree: bool) -> Outcome:
         path, body = self._request(call, account, customer)
@@ -218,7 +219,11 @@ def _order(account: str, id: Any) -> str:
 
 
 def _party(account: str, name: str) -> dict[str, str]:
-    return {"account": _text(account)[:34], "name": _text(name)[:140]}
+    return {"account": _number(account), "name": _text(name)[:140]}
+
+
+def _number(account: str) -> str:
+    return _text(account)[:34]
 
 
 def _text(value: Any) -> str:

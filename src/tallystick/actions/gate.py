@@ -214,7 +214,14 @@ async def _lock(tx: Tx, asked: Iterable[Asked]) -> None:
 
 def _about(by: Principal, asked: Iterable[Asked]) -> list[policy.Facts]:
     who = policy.principal_facts(by)
-    return [{**one.facts, "action": one.type, **who} for one in asked]
+    return [{**_with_payee(one.facts), "action": one.type, **who} for one in asked]
+
+
+def _with_payee(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Facts in which nobody outside is taken for an account of the bank that has the same name, whatever type tells of them."""
+    if facts.get("counterparty_kind") != "external" or "payee" in facts or not isinstance(facts.get("counterparty"), str):
+        return facts
+    return {**facts, "payee": policy.outside_form(None, facts["counterparty"])}
 
 
 async def decide_one(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from tallystick import ledger, payments
+from tallystick import ledger, payments, policy
 from tallystick.actions import store
 from tallystick.actions.registry import ActionType, register
 from tallystick.db import ReadTx, Tx
@@ -18,11 +18,16 @@ from tallystick.kit import NotFound, TallystickError, parse_minor, plain
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """The other side of a payment; its `account` is what it is known by as a payee."""
+    """The other side of a payment; it is known as a payee by its `bank` and its `account` together."""
 
     name: str | None = None
     account: str | None = None
     bank: str | None = None
+
+    @property
+    def payee(self) -> str:
+        """Whom it is known as; no account of the bank has such a name."""
+        return policy.outside_form(self.bank, self.account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +153,12 @@ async def _sending_locks(tx: ReadTx, payload: SendPayment) -> Iterable[str]:
 async def payment_facts(tx: ReadTx, account: ledger.Account, payee: Party) -> dict[str, Any]:
     """What policy sees of an account and of somebody outside whom it is to pay."""
     named = payee.account or payee.name
-    around = await store.payee_of(tx, account.id, named or "")
+    around = await store.payee_of(tx, account.id, payee.payee)
     facts: dict[str, Any] = {
         "account": account.name,
         "account_kind": account.kind,
         "counterparty_kind": "external",
+        "payee": payee.payee,
         "payee_known_s": None if around.known_since is None else max(0, int((around.at - around.known_since).total_seconds())),
     }
     told = {
@@ -175,10 +181,9 @@ async def send_payment(tx: Tx, by: Principal, wanted: payments.Outgoing) -> paym
     """Make one payment, whose payee the account knows from then on."""
     (history,) = await payments.send(tx, by.name, [wanted])
     if isinstance(history, payments.History) and history.payment.status != "failed":
-        payee = wanted.counterparty.account or wanted.counterparty.name
-        if payee:
-            account = await ledger.account(tx, wanted.account)
-            await store.know_payee(tx, account.id, payee, label=wanted.counterparty.name, by=by.name)
+        account = await ledger.account(tx, wanted.account)
+        payee = SendPayment.of(wanted).counterparty.payee
+        await store.know_payee(tx, account.id, payee, label=wanted.counterparty.name, by=by.name)
     return history
 
 

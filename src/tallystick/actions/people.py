@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tallystick import approvals, audit, customers, ledger, payments
 from tallystick.actions import gate, makers, store
 from tallystick.actions.held import lock_accounts
+from tallystick.actions.inside import between
 from tallystick.actions.makers import AUTHORITY_GONE
 from tallystick.actions.model import Denied, Held, Payee
 from tallystick.actions.outside import Party, SendPayment, payment_facts, send_payment
@@ -64,11 +65,15 @@ class ChangeCredential:
 
 @dataclass(frozen=True, slots=True)
 class AddPayee:
-    """Somebody whom an account may pay as one it knows: an account of the bank, or an address outside of it."""
+    """Somebody whom an account may pay as one it knows: an account of the bank, or one outside of it, at `bank`.
+
+    Without a bank it is the account of the bank that has this name; where there is none, one at a bank that is not named.
+    """
 
     account: str
     payee: str
     name: str | None = None
+    bank: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +142,25 @@ async def _payee_facts(tx: ReadTx, payload: AddPayee) -> Mapping[str, Any]:
     if not check_text(payload.payee, "a payee", 200):
         raise Invalid("counterparty_missing", "a payee is an account")
     check_text(payload.name or "", "a payee's name", 200)
+    check_text(payload.bank or "", "a bank", 100)
+    check_text(Party(None, payload.payee, payload.bank).payee, "a payee with its bank", 200)
     account = await ledger.account(tx, payload.account)
-    facts = await payment_facts(tx, account, Party(payload.name, payload.payee))
-    inside = await ledger.references(tx, [payload.payee])
-    return facts | {"counterparty_kind": "customer" if inside else "external"}
+    facts = await payment_facts(tx, account, Party(payload.name, payload.payee, payload.bank))
+    inside = await _inside(tx, payload)
+    if inside is None:
+        return facts
+    return {name: value for name, value in facts.items() if name != "payee"} | await between(tx, account.name, inside.name)
+
+
+async def _inside(tx: ReadTx, payload: AddPayee) -> ledger.AccountRef | None:
+    return None if payload.bank is not None else (await ledger.references(tx, [payload.payee])).get(payload.payee)
 
 
 async def _add_payee(tx: Tx, by: Principal, payload: AddPayee) -> int:
     account = await ledger.account(tx, payload.account)
-    await store.know_payee(tx, account.id, payload.payee, label=payload.name, by=by.name)
+    inside = await _inside(tx, payload)
+    payee = Party(None, payload.payee, payload.bank).payee if inside is None else inside.name
+    await store.know_payee(tx, account.id, payee, label=payload.name, by=by.name)
     await audit.append(
         tx, principal=by.name, on_behalf_of=by.on_behalf_of, verb="payees.add", subject_kind="account", subject_id=account.id
     )
@@ -246,7 +261,8 @@ def _to(payee: Party) -> tuple[str, str, str]:
 
 async def _know(tx: Tx, by: Principal, order: customers.Plan) -> None:
     """Who is paid by a standing order that was let pass is a payee that the account knows."""
-    await store.know_payee(tx, order.account_id, order.to_account, label=order.to_name, by=by.name)
+    payee = Party(None, order.to_account, order.to_bank).payee
+    await store.know_payee(tx, order.account_id, payee, label=order.to_name, by=by.name)
 
 
 async def pay_due_orders(database: Database, today: date, *, by: str = STANDING_ORDERS) -> dict[str, int]:

@@ -33,7 +33,10 @@ def grant(
     total: Annotated[
         list[str] | None, typer.Option(metavar="AMOUNT", help="At most so much in all.", show_default=False)
     ] = None,
-    payee: Annotated[list[str] | None, typer.Option(help="A counterparty that it is bounded to.", show_default=False)] = None,
+    payee: Annotated[
+        list[str] | None,
+        typer.Option(help="A payee that it is bounded to: ACCOUNT here, BANK/ACCOUNT elsewhere.", show_default=False),
+    ] = None,
     beyond: Annotated[Literal["deny", "ask"], typer.Option(help="Refuse what lies beyond it, or ask people.")] = "deny",
     who: As = None,
     data: Data = None,

@@ -19,6 +19,7 @@ from tallystick.policy.model import (
     Verdict,
     salts,
 )
+from tallystick.policy.normal import outside_form
 from tallystick.policy.packaged import install, packaged, packaged_text
 from tallystick.policy.parsing import Malformed, canonical, parse
 from tallystick.policy.parts import parts_fact
@@ -96,6 +97,7 @@ __all__ = [
     "lists",
     "mandate_terms",
     "merged",
+    "outside_form",
     "packaged",
     "packaged_text",
     "parse",

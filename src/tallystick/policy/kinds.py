@@ -18,7 +18,7 @@ from typing import Any
 
 from tallystick.kit import Asset, format_minor
 from tallystick.policy.model import CounterKey, Facts, Lookup
-from tallystick.policy.normal import id_form, name_form
+from tallystick.policy.normal import id_form, name_form, payee_form
 from tallystick.policy.spots import DAY_S, Spot, span
 
 Found = tuple[str | None, str | None, str | None]
@@ -445,8 +445,9 @@ def beyond_mandate(facts: Facts) -> Iterator[Found]:
     if accounts is not None and facts["account"] is not None and facts["account"] not in accounts:
         yield facts["account"], f"the accounts {', '.join(accounts)}", "a mandate for this account"
     if payees is not None:
-        known = set(map(_squeezed, payees))
-        strangers = [one for one in _counterparties(facts) if _squeezed(one) not in known]
+        form = _squeezed if _was_by_number_alone(facts) else payee_form
+        known = set(map(form, payees))
+        strangers = [one for one in _paid(facts) if form(one) not in known]
         if strangers:
             yield ", ".join(strangers[:5]), f"the payees {', '.join(payees[:20])}", "a mandate that names this payee"
     if (terms["max_amount"] is not None or terms["total"] is not None) and facts["amount"] is not None:
@@ -523,11 +524,17 @@ def _bounded(key: str) -> str:
     return f"{key[:100]}#{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _counterparties(facts: Facts) -> list[str]:
+def _was_by_number_alone(facts: Facts) -> bool:
+    # Facts of decisions that were kept before `payee` was one of them, which are to give the same bytes again.
+    return facts.get("counterparty_kind") == "external" and "payee" not in facts
+
+
+def _paid(facts: Facts) -> list[str]:
     several = facts.get("payees")
     if isinstance(several, list):
         return several
-    one = facts["counterparty"]
+    # Of somebody outside `payee` says the bank, too.
+    one = facts["payee"] if "payee" in facts else facts["counterparty"]
     return [] if one is None else [one]
 
 

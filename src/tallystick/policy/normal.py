@@ -41,8 +41,28 @@ def id_form(text: str) -> str:
     return "".join(_words(text))
 
 
+def payee_form(named: str) -> str:
+    """A payee as it is compared: an account of the bank by its name; one at another bank, with its bank before the first slash.
+
+    No account of the bank has a slash in its name. What may be another account stays another one: only spaces and capitals
+    make no difference.
+    """
+    bank, slash, account = named.partition("/")
+    return outside_form(bank, account) if slash else _squeezed(named)
+
+
+def outside_form(bank: str | None, account: str | None) -> str:
+    """An account at another bank, or at one that is not named: `KOMBCZPP/2501`, `/2501`. An account number may have slashes."""
+    return f"{_squeezed(bank or '').replace('/', '')}/{_squeezed(account or '')}"
+
+
+def _squeezed(text: str) -> str:
+    squeezed = "".join(text.split())
+    return squeezed.upper() if squeezed.isascii() else squeezed
+
+
 def seen(text: str) -> str:
-    """A text without the signs that show nothing: what Unicode calls ignorable, controls that are no space, and noncharacters."""
+    """A text without signs that show nothing: what Unicode calls ignorable, controls that are no space, noncharacters."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(letter for letter in text if not _shows_nothing(letter))
@@ -53,7 +73,7 @@ def _shows_nothing(letter: str) -> bool:
     code = ord(letter)
     if unicodedata.category(letter) == "Cf" or any(first <= code <= last for first, last in _IGNORABLE):
         return True
-    return unicodedata.category(letter) == "Cc" and letter not in _SPACES or code & 0xFFFE == 0xFFFE
+    return (unicodedata.category(letter) == "Cc" and letter not in _SPACES) or code & 0xFFFE == 0xFFFE
 
 
 def _words(text: str) -> list[str]:

@@ -41,7 +41,7 @@ _ORDER: JsonDict = {
     "runs": [_RUN],
 }
 _PAYEE: JsonDict = {
-    "payee": "19-2000145399/0800",
+    "payee": "GIBACZPX/19-2000145399/0800",
     "label": "Eva Nová",
     "since": "2026-04-21T12:34:56.789012Z",
     "by": "payments-agent",
@@ -97,7 +97,10 @@ class OrderPage(BaseModel):
 
 
 class PayeeAnswer(BaseModel):
-    """Whom the account knows, by the name that it was first paid under, since when and by whom."""
+    """Whom the account knows, by the name that it was first paid under, since when and by whom.
+
+    An account of the bank by its name; one outside as BANK/ACCOUNT, or /ACCOUNT where no bank was named.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_PAYEE]})
 

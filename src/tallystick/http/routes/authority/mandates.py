@@ -31,7 +31,7 @@ _EXAMPLE: JsonDict = {
     "accounts": ["ACC123"],
     "max_amount": [{"amount": "100.00", "currency": "CZK"}],
     "total": None,
-    "payees": ["ACC999"],
+    "payees": ["ACC999", "COBADEFF/DE89370400440532013000"],
     "until": "2027-01-01T00:00:00Z",
     "beyond": "ask",
     "granted_by": "jan",
@@ -58,7 +58,10 @@ class MandateBody(Strict):
     max_amount: Amounts | None = Field(default=None, examples=[[{"amount": "100.00", "currency": "CZK"}]])
     total: Amounts | None = None
     payees: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
-        default=None, max_length=1000, examples=[["ACC999"]]
+        default=None,
+        max_length=1000,
+        description="Accounts of the bank by their names; others as BANK/ACCOUNT, or /ACCOUNT where no bank is named.",
+        examples=[["ACC999", "COBADEFF/DE89370400440532013000"]],
     )
     until: Instant
     beyond: Literal["deny", "ask"] = "deny"

@@ -206,3 +206,41 @@ def test_who_was_known_by_a_number_alone_is_known_at_no_bank(before: psycopg.Con
     assert before.execute("select payee, label from actions.payee order by payee").fetchall() == [
         ("/2501", "Landlord"), ("/ALICE", "Somebody outside"), ("/DE89", None), ("BOB", None),
     ]  # fmt: skip
+
+
+FORMS = (
+    "DE89 3704", "de893704", "DE89-3704", "DE89.3704", "DE89/3704", "DE89\u00a03704", "DE89\u200b3704", "\uff24E893704",
+    "DE893704\u200d", "DE\u03498\u20dd93704",
+)  # fmt: skip
+
+
+def _counters(**facts: Any) -> set[str]:
+    window = {"count": {"at_most": 1}, "per": "counterparty", "over": "24h"}
+    rules = policy.parse({"name": "p", "rules": [{"id": "r", "window": window}]})
+    (key,) = rules.searches({"action": "x", "kind": "agent", "principal": "bot"} | facts)[0]
+    return {key.key}
+
+
+def test_one_account_of_the_world_is_one_counter_however_it_and_its_bank_are_written() -> None:
+    written = [
+        _counters(counterparty=one, counterparty_kind="external", payee=outside_form(bank, one))
+        for one in FORMS
+        for bank in (None, "COBADEFF", "EVILBANK")
+    ]
+    # The name that most counters had before goes on.
+    assert set.union(*written) == _counters(counterparty="DE893704", counterparty_kind="external")
+
+
+def test_accounts_of_the_bank_have_a_counter_each() -> None:
+    names = ("ACC-1-11", "ACC-11-1", "ACC111")
+    assert len(set.union(*(_counters(counterparty=one, counterparty_kind="customer") for one in names))) == 3
+
+
+async def test_a_window_of_a_payee_is_not_begun_anew_by_another_spelling(db: Database) -> None:
+    plain = await _bank(db)
+    limit = {"count": {"at_most": 2}, "per": "counterparty", "over": "24h"}
+    rule = {"id": "r", "when": {"action": "payment.send"}, "window": limit, "otherwise": "deny"}
+    async with db.write() as tx:
+        await policy.apply(tx, {"name": "p", "rules": [{"id": "all", "allow": True}, rule]}, by="test")
+    answers = [await _do(plain, _pay(Party("M", one, "B"))) for one in FORMS[:5]]
+    assert [isinstance(one, actions.Denied) for one in answers] == [False, False, True, True, True]

@@ -497,8 +497,7 @@ def _subject(per: str) -> Callable[[Facts], str | None]:
                 return None
             if not isinstance(value, str | int):
                 raise TypeError(name)
-            # One account of the world is written in several ways.
-            found.append(_squeezed(value) if name == "counterparty" else str(value))
+            found.append(_one_counter(facts, str(value)) if name == "counterparty" else str(value))
         return "|".join(found)
 
     if len(names) == 1 and names[0] != "counterparty" and not only_agents:
@@ -522,6 +521,14 @@ def _bounded(key: str) -> str:
     if len(key) <= _MAX_KEY:
         return key
     return f"{key[:100]}#{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _one_counter(facts: Facts, counterparty: str) -> str:
+    """One account of the world, which is written in several ways, as counters are named: at whatever bank it is said to be."""
+    if facts.get("counterparty_kind") != "external" or _was_by_number_alone(facts):
+        return _squeezed(counterparty)
+    # In capitals, as the counters of most were named before.
+    return id_form(counterparty).upper()
 
 
 def _was_by_number_alone(facts: Facts) -> bool:

@@ -60,11 +60,15 @@ async def _agreed_and_failed(bank: Bank) -> None:
 
 
 async def _queued(bank: Bank) -> None:
-    """One settles, one the books refuse, one waits."""
+    """One settles, one the books refuse, one waits; two people agree to, of which the books refuse one."""
     made = await propose(bank.db, *(NewTransfer(name, "BOB", "3.00", settle="queued") for name in ("ALICE", "EMPTY", "ALICE")))
     async with bank.db.write() as tx:
         done = await actions.settle(tx, [one.id for one in made[:2]])
     assert [one.status for one in done] == ["posted", "failed"]
+    held = await propose(bank.db, *(NewTransfer(name, "BOB", "207.00", settle="queued") for name in ("ALICE", "EMPTY")))
+    for one in held:
+        for person in (ANNA, EVA):
+            await vote(bank.db, one.approval_id, person)
 
 
 async def _of_a_task(bank: Bank) -> None:
@@ -126,9 +130,11 @@ async def test_whatever_became_of_transfers_and_actions_the_record_verifies(live
 
 _TRANSFERS = {
     "now": "status = 'posted' and settle = 'now' and action_id is null and task_id is null",
-    "settled": "status = 'posted' and settle = 'queued'",
+    "settled": "status = 'posted' and settle = 'queued' and action_id is null",
+    "later": "status = 'posted' and settle = 'queued' and action_id is not null",
+    "in_vain": "status = 'failed' and settle = 'queued' and action_id is not null",
     "refused": "reason = 'insufficient_funds' and settle = 'now' and action_id is null",
-    "unsettled": "reason = 'insufficient_funds' and settle = 'queued'",
+    "unsettled": "reason = 'insufficient_funds' and settle = 'queued' and action_id is null",
     "denied": "reason = 'denied' and action_id is null",
     "queued": "status = 'queued'",
     "held": "status = 'held'",
@@ -174,6 +180,10 @@ OF_TRANSFERS: list[tuple[str, str]] = [
     *((name, "set reason = 'denied'") for name in ("refused", "poor", "withdrawn", "left")),
     *((name, "set action_id = 1") for name in ("now", "batched")),
     ("task", "set task_id = task_id + 1"),
+    ("later", f"set {_FAIL}"),
+    ("in_vain", f"set {_POST}"),
+    *((name, f"set {_QUEUE}") for name in ("later", "in_vain")),
+    *(("later", f"set {to}") for to in ("settle = 'now'", "task_id = 1", "amount = amount + 1", "journal_id = journal_id + 1")),
 ]
 OF_ACTIONS: list[tuple[str, str]] = [
     *((name, f"set status = 'expired', reason = 'expired', {_END}") for name in ("open", "executed", "failed", "batch")),
@@ -210,7 +220,7 @@ async def test_what_was_changed_of_a_transfer_is_named(lived: Bank) -> None:
         where = _TRANSFERS[name]
         owner = (
             0
-            if name not in ("held", "agreed", "poor", "withdrawn")
+            if name not in ("held", "agreed", "poor", "withdrawn", "later", "in_vain")
             else await lived.only(
                 f"select action_id from actions.transfer where id = (select min(id) from actions.transfer where {where})"
             )

@@ -212,7 +212,7 @@ class Standing:
             yield Finding("row_missing", f"transfer of action {id}", f"there are {len(row['transfers'])}")
             return
         (own,) = row["transfers"]
-        about = {"principal": row["principal"], "decision": row["decision"], "action": id, **(said or {})}
+        about = {"principal": row["principal"], "decision": row["decision"], "action": id, "task": None, **(said or {})}
         if said is None:
             yield from self._posting(own["id"], own, tx, about)
         else:

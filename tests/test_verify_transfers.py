@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick import actions, agents, audit, customers, ledger, policy, sdk, subjects, tlog, work
+from tallystick import actions, agents, audit, customers, identity, ledger, policy, sdk, subjects, tlog, work
 from tallystick.actions import NewTransfer
 from tallystick.cli.record import SOURCES
 from tallystick.db import ReadTx, Tx
@@ -65,10 +65,24 @@ async def _queued(bank: Bank) -> None:
     async with bank.db.write() as tx:
         done = await actions.settle(tx, [one.id for one in made[:2]])
     assert [one.status for one in done] == ["posted", "failed"]
+    await _gone(bank)
     held = await propose(bank.db, *(NewTransfer(name, "BOB", "207.00", settle="queued") for name in ("ALICE", "EMPTY")))
     for one in held:
         for person in (ANNA, EVA):
             await vote(bank.db, one.approval_id, person)
+
+
+async def _gone(bank: Bank) -> None:
+    """One is settled when who proposed it is disabled."""
+    async with bank.db.write() as tx:
+        await identity.add_principal(tx, "zoe", kind="person", roles=["operator"], by="test")
+        zoe = await identity.acting(tx, "zoe")
+        assert zoe is not None
+        (made,) = await actions.propose(tx, zoe, [NewTransfer("ALICE", "BOB", "3.00", "CZK", settle="queued")])
+        assert isinstance(made, actions.Transfer)
+        await identity.disable(tx, "zoe", by="test")
+        (done,) = await actions.settle(tx, [made.id])
+    assert (done.status, done.reason) == ("failed", "authority_gone")
 
 
 async def _of_a_task(bank: Bank) -> None:
@@ -134,6 +148,7 @@ _TRANSFERS = {
     "later": "status = 'posted' and settle = 'queued' and action_id is not null",
     "in_vain": "status = 'failed' and settle = 'queued' and action_id is not null",
     "refused": "reason = 'insufficient_funds' and settle = 'now' and action_id is null",
+    "gone": "reason = 'authority_gone'",
     "unsettled": "reason = 'insufficient_funds' and settle = 'queued' and action_id is null",
     "denied": "reason = 'denied' and action_id is null",
     "queued": "status = 'queued'",
@@ -180,6 +195,7 @@ OF_TRANSFERS: list[tuple[str, str]] = [
     *((name, "set reason = 'denied'") for name in ("refused", "poor", "withdrawn", "left")),
     *((name, "set action_id = 1") for name in ("now", "batched")),
     ("task", "set task_id = task_id + 1"),
+    *(("gone", f"set {to}") for to in (_POST, _QUEUE, "reason = 'insufficient_funds'", "principal = 'mallory'")),
     ("later", f"set {_FAIL}"),
     ("in_vain", f"set {_POST}"),
     *((name, f"set {_QUEUE}") for name in ("later", "in_vain")),

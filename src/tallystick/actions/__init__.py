@@ -46,6 +46,7 @@ from tallystick.actions.postings import EntryPayload, JournalPayload, PostJourna
 from tallystick.actions.recorded import RECORDED_IDS, RECORDED_THINGS
 from tallystick.actions.references import REFERENCES
 from tallystick.actions.registry import ActionType, load_plug_ins, named, names, number_of, proposed, register
+from tallystick.actions.settling import settle
 from tallystick.actions.transfer_batches import (
     MAX_TRANSFERS,
     Batch,
@@ -54,7 +55,7 @@ from tallystick.actions.transfer_batches import (
     propose_batch,
     propose_each,
 )
-from tallystick.actions.transfers import TransferPayload, get, of_journals, page, propose, settle
+from tallystick.actions.transfers import TransferPayload, get, of_journals, page, propose
 from tallystick.actions.voting import (
     amend,
     approval_action,

@@ -166,11 +166,15 @@ select t.id, t.principal, f.name as from_account, g.name as to_account, t.amount
 
 -- lock_queued --
 -- Queued transfers that nobody else is settling, locked in id order.
-select id, principal, from_account, to_account, amount, task_id, decision_id
-  from actions.transfer
- where id = any (%(ids)s::bigint[]) and status = 'queued'
- order by id
-   for no key update
+select t.id, t.principal, t.from_account, t.to_account, t.amount, t.task_id, t.decision_id, f.name as account,
+       w.facts ->> 'version' as version, (w.facts -> 'mandate' ->> 'id')::bigint as mandate_id
+  from actions.transfer t
+  join ledger.account f on f.id = t.from_account
+  left join policy.decision d on d.id = t.decision_id
+ cross join lateral (select case when d.erased_by is null then d.facts::jsonb end as facts) as w
+ where t.id = any (%(ids)s::bigint[]) and t.status = 'queued'
+ order by t.id
+   for no key update of t
 
 -- settle --
 -- Fill in what became of queued transfers; the update decides, so each is settled once.

@@ -11,11 +11,12 @@ from tallystick import policy
 from tallystick.actions.model import Payee, Transfer, reasons_of
 from tallystick.audit import current_request
 from tallystick.db import Queries, ReadTx, Tx, bigints, byteas, sparse, texts
+from tallystick.identity import Maker
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
-    """What settling a queued transfer needs; accounts are ledger ids, the amount is in minor units."""
+class Unposted:
+    """What posting a stored transfer needs; accounts are ledger ids, the amount is in minor units."""
 
     id: int
     principal: str
@@ -24,6 +25,21 @@ class Queued:
     amount: int
     task_id: int | None
     decision_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued(Unposted):
+    """The same of a queued one, with the name of the account that pays, and in which version and under which mandate it was
+    proposed.
+    """
+
+    account: str
+    version: str | None
+    mandate_id: int | None
+
+    @property
+    def maker(self) -> Maker:
+        return self.principal, self.version, self.mandate_id
 
 
 class NewRow(NamedTuple):
@@ -118,7 +134,7 @@ _KNOW_PAYEE = _queries.command("know_payee")
 _PAYEE_OF = _queries.bind("payee_of", KnownPayee)
 _PAYEES = _queries.bind("payees", Payee)
 _KNOW_PAYEES = _queries.command("know_payees")
-_OF_ACTION = _queries.bind("of_action", Queued)
+_OF_ACTION = _queries.bind("of_action", Unposted)
 _END_HELD = _queries.command("end_held")
 _PAYEE_FACTS = _queries.bind("payee_facts", PayeeFacts)
 _INSERT_QUEUED = _queries.bind("insert_queued", datetime)
@@ -235,7 +251,7 @@ async def payee_of(tx: ReadTx, account_id: int, payee: str) -> KnownPayee:
     return await tx.single(_PAYEE_OF, {"account_id": account_id, "payee": payee})
 
 
-async def of_action(tx: Tx, action_id: int) -> Queued | None:
+async def of_action(tx: Tx, action_id: int) -> Unposted | None:
     return await tx.one(_OF_ACTION, {"action_id": action_id})
 
 

@@ -19,7 +19,6 @@ from tallystick.actions.model import (
     Decided,
     NewTransfer,
     Settle,
-    Settled,
     Transfer,
 )
 from tallystick.db import ReadTx, Tx, key_reused
@@ -98,51 +97,6 @@ async def propose(
     if checked:
         answers |= await _decide(tx, by, checked, task_id, agreed)
     return [answers[place] for place in range(len(transfers))]
-
-
-async def settle(tx: Tx, transfer_ids: Sequence[int]) -> list[Settled]:
-    """Post queued transfers into the ledger, in id order; one that cannot be posted ends `failed`. Each is settled once.
-
-    Transfers that are not queued any more are answered with what became of them.
-    """
-    queued = await store.lock_queued(tx, transfer_ids)
-    journals = [
-        ledger.Journal(
-            kind="transfer",
-            entries=ledger.transfer(debit=row.from_account, credit=row.to_account, amount=row.amount),
-            actor=SETTLEMENT_AGENT,
-            on_behalf_of=row.principal,
-            ref_id=row.id,
-            task_id=row.task_id,
-        )
-        for row in queued
-    ]
-    decisions = [row.decision_id for row in queued if row.decision_id is not None]
-    posted = await ledger.post(tx, journals, decisions=decisions if len(decisions) == len(queued) else None)
-    if queued:
-        await store.settle(
-            tx,
-            ids=[row.id for row in queued],
-            statuses=["failed" if answer.refusal else "posted" for answer in posted],
-            journal_ids=[answer.journal_id for answer in posted],
-            reasons=[answer.refusal for answer in posted],
-        )
-        paid = [row for row, answer in zip(queued, posted, strict=True) if answer.refusal is None]
-        await store.know_payees(tx, [row.from_account for row in paid], [row.to_account for row in paid], by=SETTLEMENT_AGENT)
-        detail = {"transfers": [row.id for row in queued], "failed": sum(1 for answer in posted if answer.refusal)}
-        await audit.append(
-            tx,
-            principal=SETTLEMENT_AGENT,
-            verb="transfers.settle",
-            subject_kind="transfer",
-            subject_id=queued[0].id,
-            detail=detail,
-        )
-    found = await store.by_ids(tx, transfer_ids)
-    return [
-        Settled(id, found[id].status, found[id].reason) if id in found else Settled(id, "failed", "unknown_transfer")
-        for id in transfer_ids
-    ]
 
 
 async def get(tx: ReadTx, transfer_id: int) -> Transfer:

@@ -35,9 +35,11 @@ from tallystick.identity.model import (
     sees_all,
 )
 from tallystick.identity.service import (
+    Maker,
     acting,
     add_principal,
     add_version,
+    as_of_now,
     disable,
     enable,
     get,
@@ -66,6 +68,7 @@ __all__ = [
     "AgentVersion",
     "KeyInfo",
     "Login",
+    "Maker",
     "Mandate",
     "MandateInfo",
     "NewKey",
@@ -79,6 +82,7 @@ __all__ = [
     "add_principal",
     "add_version",
     "any_key",
+    "as_of_now",
     "authenticate",
     "count_requests",
     "create_key",

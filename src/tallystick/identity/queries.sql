@@ -191,6 +191,19 @@ select a.name, a.kind, a.roles, null::text[] as scopes, a.owner, a.risk_tier, v.
    and (%(version)s::text is null or v.id is not null)
    and (%(mandate_id)s::bigint is null or m.id is not null)
 
+-- as_of_now --
+-- Principals that there are, by place, as they act without a key, each in a version and under a mandate where these are given; whether it acts.
+select u.place::bigint as place,
+       a.id is not null and (u.version is null or v.id is not null) and (u.mandate_id is null or m.id is not null) as acts,
+       p.name, p.kind, p.roles, null::text[] as scopes, a.owner, p.risk_tier, v.name as version, p.accounts, p.customers,
+       null::bigint as credential_id, m.id as mandate_id, m.person, m.person_accounts, m.person_customers, m.operations,
+       m.accounts as mandate_accounts, m.max_amount, m.total, m.payees, m.until, m.beyond
+  from unnest(%(names)s::text[], %(versions)s::text[], %(mandates)s::bigint[]) with ordinality as u (name, version, mandate_id, place)
+  join identity.principal p on p.name = u.name
+  left join identity.acting a on a.id = p.id
+  left join identity.agent_version v on v.principal_id = p.id and v.name = u.version
+  left join identity.mandate_in_force m on m.id = u.mandate_id and m.agent_id = p.id
+
 -- add_mandate --
 -- Keep a mandate.
 insert into identity.mandate (person_id, agent_id, operations, accounts, max_amount, total, payees, until, beyond, granted_by)

@@ -73,6 +73,14 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Found(Known):
+    """A principal that there is, by its place among those who were asked for, and whether it acts."""
+
+    place: int
+    acts: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A session that was ended, and whose it was."""
 
@@ -113,6 +121,7 @@ _REVOKE = _queries.bind("revoke", int)
 _MARK_USED = _queries.command("mark_used")
 _PRINCIPAL_OF_KEY = _queries.bind("principal_of_key", Known)
 _PRINCIPAL_BY_NAME = _queries.bind("principal_by_name", Known)
+_AS_OF_NOW = _queries.bind("as_of_now", Found)
 _PRINCIPAL_OF_LOGIN = _queries.bind("principal_of_login", Known)
 _PRINCIPAL_OF_SESSION = _queries.bind("principal_of_session", Known)
 _ADD_LOGIN = _queries.bind("add_login", int)
@@ -276,6 +285,11 @@ async def principal_of_key(tx: ReadTx, hash: bytes) -> Known | None:
 
 async def principal_by_name(tx: ReadTx, name: str, *, version: str | None, mandate_id: int | None) -> Known | None:
     return await tx.one(_PRINCIPAL_BY_NAME, {"name": name, "version": version, "mandate_id": mandate_id})
+
+
+async def as_of_now(tx: ReadTx, makers: Sequence[tuple[str, str | None, int | None]]) -> list[Found]:
+    names, versions, mandates = zip(*makers, strict=True)
+    return await tx.all(_AS_OF_NOW, {"names": list(names), "versions": list(versions), "mandates": list(mandates)})
 
 
 async def add_mandate(tx: Tx, new: NewMandate, *, person_id: int, agent_id: int, granted_by: str) -> int:

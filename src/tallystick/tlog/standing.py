@@ -108,10 +108,12 @@ class Standing:
                 yield from _moves(id, row, journal)
 
     def _settled(self, sealed: Sealed) -> Iterator[Finding]:
+        gone = set(map(str, sealed.detail.get("gone", ())))
         for (_, id), row in zip(things_of(sealed.event, sealed.detail), sealed.stand, strict=True):
             self._waiting.pop(id, None)
             if row is not None:
-                yield from self._posting(id, row, sealed.event["tx"], {})
+                said = {"status": "failed", "reason": "authority_gone"} if id in gone else {}
+                yield from self._posting(id, row, sealed.event["tx"], said)
 
     def _batched(self, sealed: Sealed) -> Iterator[Finding]:
         """An action of many transfers, each of which is part of what was decided."""

@@ -44,9 +44,9 @@ class Agreed:
 
     @classmethod
     async def of(cls, tx: Tx, task_id: int) -> Agreed:
-        """All that was asked for a task, the oldest first."""
+        """All that was asked for a task, the newest first: what was asked anew comes before what is not enough any more."""
         found: dict[bytes, list[Action]] = defaultdict(list)
-        for action in reversed(await store.of_task(tx, task_id, limit=_MOST)):
+        for action in await store.of_task(tx, task_id, limit=_MOST):
             if action.status != "executed":
                 found[action.digest].append(action)
         return cls(found)
@@ -67,16 +67,22 @@ class Agreed:
 
 
 async def ask_for_task(tx: Tx, by: Principal, items: Sequence[Item], *, task_id: int) -> list[int]:
-    """Ask people about what a task proposes; the ids of the approvals. What they are asked already is not asked again."""
+    """Ask people about what a task proposes; the ids of the approvals. What is open already is not asked again.
+
+    What they have agreed to is, as it was used up by another effect like it, or is not enough any more. Questions that are
+    open are locked, so that a vote which ends one comes after the task waits for it.
+    """
     asked_before = defaultdict(list)
-    for action in await store.of_task(tx, task_id, limit=_MOST):
+    for action in reversed(await store.of_task(tx, task_id, limit=_MOST)):
         if action.status == "held" and action.approval_id is not None:
-            asked_before[action.digest].append(action.approval_id)
+            await approvals.lock(tx, action.approval_id)
+            if (await approvals.get(tx, action.approval_id)).status == "open":
+                asked_before[action.digest].append(action.approval_id)
     waiting: list[int] = []
     new: list[Item] = []
     for item in items:
         if asked_before[item.asked.digest]:
-            waiting.append(asked_before[item.asked.digest].pop())
+            waiting.append(asked_before[item.asked.digest].pop(0))
         else:
             new.append(item)
     decided = await gate.decide(tx, by, [item.asked for item in new], task_id=task_id) if new else []

@@ -11,7 +11,6 @@ from tallystick.identity import Principal
 from tallystick.kit import Forbidden, NotFound, TallystickError, Unavailable
 
 Kind = TypeVar("Kind")
-_NO_INPUT = bytes(32)
 
 
 class Refused(Exception):
@@ -42,9 +41,7 @@ async def carry_out(tx: Tx, *, by: Principal, worker: str, agent: str, attempt: 
             await _carry_out(tx, by, agent, attempt, completion)
     except actions.NeedsPeople as needed:
         approvals = await actions.ask_for_task(tx, by, needed.items, task_id=attempt.task_id)
-        step = f"approval {'-'.join(str(approval) for approval in approvals)}"[:100]
-        question = {"approvals": [str(approval) for approval in approvals]}
-        await work.park(tx, attempt.task_id, attempt.fence, work.Wait("approval", step, _NO_INPUT, question=question))
+        await work.park(tx, attempt.task_id, attempt.fence, work.for_votes(approvals, attempt.fence))
         return
     finish = work.Finish(attempt.task_id, attempt.fence, "done", completion.result)
     (held,) = await work.finish(tx, [finish], worker)

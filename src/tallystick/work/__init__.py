@@ -68,7 +68,7 @@ from tallystick.work.service import (
     pending,
     reap,
 )
-from tallystick.work.waits import Waiting, waiting
+from tallystick.work.waits import Waiting, for_votes, waiting
 
 __all__ = [
     "CHANNEL",
@@ -120,6 +120,7 @@ __all__ = [
     "fail",
     "fence_lost",
     "finish",
+    "for_votes",
     "get",
     "handed",
     "held_by_others",

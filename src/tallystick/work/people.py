@@ -11,6 +11,7 @@ from tallystick.work import store
 from tallystick.work.model import Brake, Question, Task
 from tallystick.work.outside import policy
 from tallystick.work.service import get
+from tallystick.work.waits import waiting
 
 Kind = Literal["agent", "type"]
 _KINDS = ("agent", "type")
@@ -49,9 +50,13 @@ async def put_back(tx: Tx, task_id: int, principal: str) -> Task:
 async def answer(tx: Tx, task_id: int, step: str, principal: str, *, approved: bool, comment: str | None = None) -> Task:
     """Answer what a parked task asks; it is queued again, with the answer as what its step gave.
 
-    Refuses with `NotFound` (`unknown_task`), `Conflict` (`nothing_asked`: it does not wait for that, or no more).
+    Refuses with `NotFound` (`unknown_task`), `Conflict` (`nothing_asked`: it does not wait for that, or no more;
+    `votes_needed`: people vote on what it waits for).
     """
     check_text(comment or "", "the comment", 2000)
+    asked = await waiting(tx, task_id)
+    if asked is not None and asked.step == step and asked.is_for_votes:
+        raise Conflict("votes_needed", f"task {task_id} waits for votes on its approvals")
     if not await store.answer(tx, task_id, step, {"approved": approved, "by": principal, "comment": comment}):
         await get(tx, task_id)
         raise Conflict("nothing_asked", f"task {task_id} does not wait for an answer called {step}")

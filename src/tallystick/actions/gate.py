@@ -225,14 +225,21 @@ def _with_payee(facts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 async def decide_one(
-    tx: Tx, by: Principal, payload: Any, asked: Asked, *, task_id: int | None = None, agreed: approvals.Approval | None = None
+    tx: Tx,
+    by: Principal,
+    payload: Any,
+    asked: Asked,
+    *,
+    task_id: int | None = None,
+    agreed: approvals.Approval | None = None,
+    counts: bool = True,
 ) -> Decided:
     """What the current policy says of one action, and of its parts where it has any; see `decide` and `decide_whole`."""
     of = registry.of(payload).parts
     if of is not None:
         await _lock(tx, [asked])
-        return await decide_whole(tx, by, asked, await of(tx, payload), task_id=task_id, agreed=agreed)
-    (decided,) = await decide(tx, by, [asked], task_id=task_id, agreed=[agreed])
+        return await decide_whole(tx, by, asked, await of(tx, payload), task_id=task_id, agreed=agreed, counts=counts)
+    (decided,) = await decide(tx, by, [asked], task_id=task_id, agreed=[agreed], counts=counts)
     return decided
 
 
@@ -244,17 +251,19 @@ async def decide(
     task_id: int | None = None,
     agreed: Sequence[approvals.Approval | None] = (),
     tell: bool = True,
+    counts: bool = True,
 ) -> list[Decided]:
     """What the current policy says of actions, in order, each decision kept; what is allowed counts for those after it.
 
     What policy holds is allowed where people have `agreed` to it, and their quorum covers what policy asks for now.
-    One event of the record tells of them, unless the caller's own does (`tell`).
+    One event of the record tells of them, unless the caller's own does (`tell`). Where nothing is carried out now, whatever
+    policy says (not `counts`), it counts for nothing after this call.
     """
     await _lock(tx, asked)
     about = _about(by, asked)
     _, usage = await policy.gather_current(tx, about)
     weighed = weigh(by, usage, asked, about, task_id=task_id, agreed=agreed)
-    ids = await policy.keep(tx, weighed.new, usage)
+    ids = await policy.keep(tx, weighed.new, usage if counts else None)
     decided = weighed.decided(ids)
     if tell:
         told = [[str(one.id), each.type, one.outcome] for one, each in zip(decided, asked, strict=True)]
@@ -275,6 +284,7 @@ async def decide_whole(
     *,
     task_id: int | None = None,
     agreed: approvals.Approval | None = None,
+    counts: bool = True,
 ) -> Decided:
     """What the current policy says of an action that is made of others, all of which are decided before it.
 
@@ -298,8 +308,8 @@ async def decide_whole(
     )  # fmt: skip
     spoke = zip(weighed.new, weighed.verdicts, strict=True)
     new = [first, *(one for one, said in spoke if (said.outcome == "allow") == passes)]
-    ids = await policy.keep(tx, new, usage if passes else None)
-    if passes:
+    ids = await policy.keep(tx, new, usage if passes and counts else None)
+    if passes and counts:
         await policy.consume(tx, ids[1:])
     told = [[str(id), one.action, one.outcome] for id, one in zip(ids, new, strict=True)]
     await audit.append(

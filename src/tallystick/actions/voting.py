@@ -111,7 +111,8 @@ async def amend(tx: Tx, action_id: int, by: Principal, payload: Mapping[str, Any
     if kind.resume is not None:
         raise Conflict("not_amendable", f"a held {kind.name} is withdrawn and proposed again")
     asked = await ask(tx, maker, read, digest([kind.name, written]))
-    decided = await decide_one(tx, maker, read, asked, task_id=action.task_id)
+    # It waits for people whatever policy says, and is decided again when they have agreed.
+    decided = await decide_one(tx, maker, read, asked, task_id=action.task_id, counts=False)
     if decided.outcome == "deny":
         raise denied(Denied(decided.id, decided.verdict.reasons))
     shown = shown_of(asked, written, decided)

@@ -28,7 +28,8 @@ async def test_an_amendment_counts_for_nothing_until_it_is_carried_out(db: Datab
     assert isinstance(held, actions.Held)
     for payee in ("CZ002", "CZ003", "CZ004"):
         new = {"account": "ALICE", "payee": payee, "name": "Carl"}
-        amended = await strict(db).retrying(lambda tx, new=new: actions.amend(tx, held.action_id, house("clerk"), new))
+        async with strict(db).write() as tx:
+            amended = await actions.amend(tx, held.action_id, house("clerk"), new)
         assert amended.status == "held"
     assert isinstance(await _add(db, "CZ005"), int)
     assert (await _vote(db, held.approval_id, EVA)).status == "consumed"

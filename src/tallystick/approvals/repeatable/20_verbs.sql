@@ -95,6 +95,20 @@ begin
 end
 $$;
 
+-- approvals.stands_behind: whether a person is one of some principals, has acted as one at the command line, or is by now the owner of one.
+create or replace function approvals.stands_behind(p_person text, p_names text[]) returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select p_person = any (p_names)
+        or 'cli:' || p_person = any (p_names)
+        or exists (select
+                     from identity.principal a
+                     join identity.principal o on o.id = a.owner_id
+                    where a.name = any (p_names) and o.name = p_person);
+$$;
+
 -- approvals.vote: one person's word on a version: `approve`, `reject`, which ends it, or `break_glass`, which approves it once two said so.
 create or replace function approvals.vote(
     p_id bigint, p_person text, p_kind text, p_roles text[], p_vote text, p_digest bytea, p_reason text
@@ -129,7 +143,7 @@ begin
         when p_kind <> 'person' then 'only_people_vote'
         when v_row.status <> 'open' then 'approval_closed'
         when v_row.digest <> p_digest then 'approval_changed'
-        when p_person = v_row.maker or p_person = any (v_row.excluded) then 'maker_is_not_checker'
+        when approvals.stands_behind(p_person, v_row.maker || v_row.excluded) then 'maker_is_not_checker'
         when v_places = '{}' then 'role_missing'
         when exists (select from approvals.vote v
                       where v.approval_id = p_id and v.version = v_row.version and v.person = p_person

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick import actions, identity
+from tallystick import actions, approvals, identity
 from tallystick.actions import AddPayee
 from tallystick.cli.operator import operator
 from tallystick.db import Database
 from tallystick.identity import Principal, house
-from tallystick.kit import TallystickError
+from tallystick.kit import Forbidden, TallystickError
 from tests.permitted import strict
 from tests.serving import fund
 from tests.test_gate import EVA, JAN, _hold, _rules, _vote
@@ -62,3 +62,19 @@ async def test_a_person_does_not_vote_on_what_they_asked_at_the_command_line(db:
     assert isinstance(refused, TallystickError)
     assert refused.code == "maker_is_not_checker"
     assert (await _vote(db, held.approval_id, EVA)).status == "consumed"
+
+
+async def test_who_came_to_answer_for_an_agent_does_not_review_what_could_not_wait(db: Database) -> None:
+    await fund(db)
+    await _rules(db, _hold(action="payee.add"))
+    held = await _asked(db, await _bot(db))
+    zed = Principal("zed", "person", frozenset({"approver"}))
+    for breaker in (EVA, zed):
+        async with strict(db).write() as tx:
+            seen = (await approvals.get(tx, held.approval_id)).digest
+            await actions.break_glass(tx, held.approval_id, breaker, seen=seen, reason="because")
+    async with strict(db).write() as tx:
+        await identity.set_owner(tx, "bot", "jan", by="test")
+        with pytest.raises(Forbidden) as refused:
+            await approvals.close_review(tx, held.approval_id, JAN, "justified", "fine")
+    assert refused.value.code == "reviewer_took_part"

@@ -304,7 +304,7 @@ begin
         when p_kind = 'agent' then 'agents_never_vote'
         when p_kind <> 'person' then 'only_people_vote'
         when not p_roles && array['admin', 'approver', 'auditor'] then 'role_missing'
-        when p_person = v_row.maker or p_person = any (v_row.excluded)
+        when approvals.stands_behind(p_person, v_row.maker || v_row.excluded)
              or exists (select from approvals.vote v where v.approval_id = p_id and v.person = p_person and v.vote = 'break_glass')
              then 'reviewer_took_part'
         when exists (select from approvals.review r where r.approval_id = p_id and r.closed_at is not null) then 'review_closed'

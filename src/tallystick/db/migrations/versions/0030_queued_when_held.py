@@ -3,7 +3,7 @@
 from tallystick.db.migrations import execute
 
 revision = "0030"
-down_revision = "0028"
+down_revision = "0029"
 
 
 def upgrade() -> None:

@@ -132,7 +132,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What a person said of a version. `places` are the roles of the quorum of which they could fill a place."""
+    """What a person said of a version. `places` are the roles of the quorum of which they could fill a place; what one who is
+    `gone`, as they were disabled, has said does not count any more.
+    """
 
     id: int
     version: int
@@ -141,6 +143,7 @@ class Vote:
     places: list[str]
     reason: str | None
     at: datetime
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,11 @@ def quorum_of(approval: Approval, votes: Sequence[Vote]) -> Quorum:
     """The same, of a question and all that was said of it, of which only what was said of its last version counts."""
     return quorum(
         approval.approve,
-        [(vote.person, vote.places) for vote in votes if vote.version == approval.version and vote.vote == "approve"],
+        [
+            (vote.person, vote.places)
+            for vote in votes
+            if vote.version == approval.version and vote.vote == "approve" and not vote.gone
+        ],
     )
 
 

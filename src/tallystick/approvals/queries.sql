@@ -126,7 +126,7 @@ select version, digest, shown, said_by, at
 
 -- votes --
 -- All that people said of a question, of all its versions, oldest first.
-select id, version, person, vote, places, reason, at
+select id, version, person, vote, places, reason, at, approvals.is_gone(person) as gone
   from approvals.vote
  where approval_id = %(id)s::bigint
  order by id

@@ -71,6 +71,15 @@ begin
 end
 $$;
 
+-- approvals.is_gone: whether a person was disabled; what they have said does not count any more.
+create or replace function approvals.is_gone(p_person text) returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select exists (select from identity.principal p where p.name = p_person and p.disabled_at is not null);
+$$;
+
 -- approvals.is_reached: whether people enough approved a version, each in one place only. By Hall's theorem that is so where, for every
 -- set of roles, as many people could fill a place of one of them as there are such places.
 create or replace function approvals.is_reached(p_id bigint, p_version integer, p_roles text[], p_counts integer[]) returns boolean
@@ -87,7 +96,8 @@ begin
           from unnest(p_roles, p_counts) with ordinality as r (role, places, n)
          where v_set & (1 << (r.n::integer - 1)) <> 0;
         if (select count(*) from approvals.vote v
-             where v.approval_id = p_id and v.version = p_version and v.vote = 'approve' and v.places && v_roles) < v_places then
+             where v.approval_id = p_id and v.version = p_version and v.vote = 'approve' and v.places && v_roles
+               and not approvals.is_gone(v.person)) < v_places then
             return false;
         end if;
     end loop;
@@ -162,7 +172,8 @@ begin
         v_status := 'approved';
     elsif p_vote = 'break_glass'
           and (select count(*) from approvals.vote v
-                where v.approval_id = p_id and v.version = v_row.version and v.vote = 'break_glass') >= 2 then
+                where v.approval_id = p_id and v.version = v_row.version and v.vote = 'break_glass'
+                  and not approvals.is_gone(v.person)) >= 2 then
         v_status := 'approved';
         insert into approvals.review (approval_id, opened_at) values (p_id, v_now);
     end if;

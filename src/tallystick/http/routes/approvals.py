@@ -381,7 +381,7 @@ async def _detail(tx: ReadTx, approval_id: int) -> dict[str, Any]:
                 "person": each.person,
                 "vote": each.vote,
                 "version": each.version,
-                "counts": each.vote == "approve" and each.version == approval.version,
+                "counts": each.vote == "approve" and each.version == approval.version and not each.gone,
                 "reason": each.reason,
                 "at": each.at,
             }

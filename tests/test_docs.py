@@ -41,9 +41,23 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_test_that_a_document_names_exists(document: Path) -> None:
-    named = re.findall(r"`(tests/[a-z0-9_]+\.py)::([a-z0-9_]+)`", document.read_text())
+    named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::([a-z0-9_]+)`", document.read_text())
     missing = [f"{file}::{name}" for file, name in named if not re.search(rf"def {name}\(", (ROOT / file).read_text())]
     assert missing == []
+
+
+def test_each_item_of_the_security_lists_is_kept_and_has_its_own_test() -> None:
+    text = (ROOT / "docs/security.md").read_text()
+    rows = dict(re.findall(r"^\| (A(?:PI|SI)\d+) (.*)$", text, re.MULTILINE))
+    assert list(rows) == [f"API{number}" for number in range(1, 11)] + [f"ASI{number:02}" for number in range(1, 11)]
+    assert [item for item, row in rows.items() if f"::test_{item.lower()}_" not in row or "Missing" in row] == []
+    named = set(re.findall(r"`(tests/security/[a-z_]+\.py)::([a-z0-9_]+)`", text))
+    written = {
+        (str(path.relative_to(ROOT)), name)
+        for path in (ROOT / "tests/security").glob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert named == written
 
 
 def test_every_room_is_in_the_architecture() -> None:

@@ -140,6 +140,27 @@ async def test_api4_unrestricted_resource_consumption(db: Database) -> None:
         assert code_of(response) == "json_too_deep"
 
 
+async def test_api4_who_asks_too_often_or_too_much_is_told_to_wait(db: Database) -> None:
+    """Where rates and quotas are set, each principal has its own: who has used theirs up keeps nobody else from asking."""
+    async with db.write() as tx:
+        busy, calm = [(await identity.create_key(tx, name, by="t")).secret for name in ("busy", "calm")]
+    for settings, code in (
+        (HttpSettings(rate_per_s=0.01, rate_burst=3), "rate_limited"),
+        (HttpSettings(daily_quota=6, key_cache_s=0), "quota_used"),
+    ):
+        async with serving(db, settings) as client:
+
+            async def ask(secret: str, client: Any = client) -> Any:
+                answer = await client.get("/v1/me", headers={"authorization": f"Bearer {secret}"})
+                await client._transport.app.state.services.presence.flush()
+                return answer
+
+            answers = [await ask(busy) for _ in range(10)]
+            assert (answers[0].status_code, answers[-1].status_code, code_of(answers[-1])) == (200, 429, code)
+            assert int(answers[-1].headers["retry-after"]) > 0
+            assert (await ask(calm)).status_code == 200
+
+
 async def test_api5_broken_function_level_authorization(db: Database) -> None:
     """What is for admins, people or reviewers is for nobody else, whatever other roles they have."""
     async with door(db) as at:

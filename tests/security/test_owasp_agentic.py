@@ -97,9 +97,8 @@ async def test_asi02_tool_misuse_and_exploitation(db: Database) -> None:
             await identity.set_reach(tx, "bot", accounts=["ALICE"], customers=[], by="t")
         assert await _pay(at, _transfer("50.01")) == (201, "failed")
         assert await _pay(at, _transfer(to="EVIL")) == (202, "held")
-        many = {"transfers": [_transfer() for _ in range(4)], "mode": "atomic"}
-        for one in many["transfers"]:
-            one.pop("settle")
+        one = {name: value for name, value in _transfer().items() if name != "settle"}
+        many = {"transfers": [one] * 4, "mode": "atomic"}
         batch = await at.ask("bot", "POST", "/v1/transfers/batch", many, **{"idempotency-key": "b"})
         assert code_of(batch) == "denied", batch.text
         assert await _posted(db) == [100_000] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,19 @@ def known_number(number: int, code: str) -> int:
     if number > _LAST:
         raise NotFound(code, f"nothing has the number {number}")
     return number
+
+
+def check_output(path: Path) -> Path:
+    """The path, where a file can be written; else refuses with `Invalid` (`file_not_written`), before any work."""
+    if path.is_dir():
+        raise Invalid("file_not_written", f"{path} is a folder: name the file in it that is to be written")
+    if path.exists() and not path.is_file():
+        raise Invalid("file_not_written", f"{path} is no regular file")
+    if not path.parent.is_dir():
+        raise Invalid("file_not_written", f"{path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Invalid("file_not_written", f"{path}: nothing may be written into {path.parent}")
+    return path
 
 
 def read_moment(text: str) -> datetime:

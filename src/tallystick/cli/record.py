@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from tallystick import actions, approvals, audit, cases, ledger, memory, policy, tlog, work
 from tallystick.cli.operator import As, operator
-from tallystick.cli.options import Data, read_moment
-from tallystick.cli.runtime import errors, opened, prepare, run, server, settings_for
+from tallystick.cli.options import Data, check_output, read_moment
+from tallystick.cli.runtime import errors, opened, prepare, refusals_as_lines, run, server, settings_for
 from tallystick.cli.sealing import key_folder, sealing_database
 from tallystick.kit import Invalid
 
@@ -95,18 +95,20 @@ def publish(
     data: Data = None,
 ) -> None:
     """Write the newest checkpoint into a folder, under a name of its own; a file that is there is never changed."""
+    with refusals_as_lines(), _written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     newest = _newest(data)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{newest.size:012}"
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(newest.note)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        if path.read_text("utf-8") != newest.note:
-            errors.print(f"{path} holds another checkpoint of this size: the record forked", style="red", soft_wrap=True)
-            raise typer.Exit(1) from None
+    with refusals_as_lines(), _written(path):
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(newest.note)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            if path.read_text("utf-8") != newest.note:
+                errors.print(f"{path} holds another checkpoint of this size: the record forked", style="red", soft_wrap=True)
+                raise typer.Exit(1) from None
     typer.echo(str(path))
 
 
@@ -122,19 +124,23 @@ def export(
     """Write the sealed record of a time into one file, which `tallystick verify FILE` checks without us."""
 
     async def main() -> None:
+        check_output(path)
+        begin, end = [None if text is None else read_moment(text) for text in (since, until)]
+        if begin is not None and end is not None and begin > end:
+            raise Invalid("period_malformed", "the time of --from is after that of --to")
         settings = settings_for(data)
         sizes = [_size_of(kept) for kept in proof or ()]
         with server(settings) as urls:
             prepare(urls)
             async with opened(urls, settings) as database, database.snapshot() as tx:
-                with bar("exporting") as progress:
+                with _written(path), bar("exporting") as progress:
                     done = await audit.export(
                         tx,
                         path,
                         key_folder(settings).public(),
                         SOURCES,
-                        since=None if since is None else read_moment(since),
-                        until=None if until is None else read_moment(until),
+                        since=begin,
+                        until=end,
                         proofs=sizes,
                         progress=progress,
                     )
@@ -142,6 +148,14 @@ def export(
         typer.echo(f"exported origin={done.origin} {counts} to {path}")
 
     run(main)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Invalid("file_not_written", f"{error.filename or path}: {error.strerror or error}") from None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick import ledger, statements
+from tallystick.cli.runtime import console
 from tallystick.db import Database
 from tallystick.http import HttpSettings
 from tallystick.kit import Invalid
@@ -556,6 +557,24 @@ async def test_the_commands_write_a_statement_and_the_trial_balance(
     assert (read.closing, read.difference) == (1000, 0)
     status, out, err = await _command(database, "trial-balance", "--at", "2100-01-01")
     assert (status, "15.00" in out) == (0, True), err
+
+
+async def test_amounts_of_a_trial_balance_are_whole_however_narrow_the_terminal_is(
+    db: Database, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, alice = await _open(db, "bank", "alice")
+    amount = 999_000_000_000_000
+    await _post(db, _transfer(bank, alice, amount))
+    monkeypatch.setattr(console, "width", 40)
+    status, out, err = await _command(database, "trial-balance")
+    (row,) = [line for line in out.splitlines() if "CZK" in line]
+    assert (status, row.count("9990000000000.00")) == (0, 4), err
+    status, out, err = await _command(database, "trial-balance", "--json")
+    whole = "9990000000000.00"
+    assert json.loads(out) == {
+        "currency": "CZK", "accounts": 2, "debits": whole, "credits": whole, "debit_balances": whole,
+        "credit_balances": whole, "difference": "0.00",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

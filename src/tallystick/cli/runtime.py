@@ -14,6 +14,8 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from tallystick import policy
 from tallystick.db import Database, DatabaseSettings, EmbeddedServer, check_revision, migrate
@@ -25,9 +27,18 @@ class _Console(Console):
         raise  # noqa: PLE0704 - rich calls this where it caught the error; the command ends as all do (see `main.Commands`)
 
 
+_WIDEST = 100_000
 _HOUSE = "tallystick"
 console = _Console(highlight=False, emoji=False)
 errors = _Console(stderr=True, highlight=False, emoji=False)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table with each cell whole and each row on a line of its own, however narrow the terminal is."""
+    for column in table.columns:
+        column.no_wrap = True
+    widest = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    _Console(highlight=False, emoji=False, width=max(console.width, widest)).print(table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,8 +16,8 @@ from rich.table import Table
 
 from tallystick import ledger, statements
 from tallystick.cli.options import Data
-from tallystick.cli.runtime import connected, console, errors, run
-from tallystick.kit import Asset, Invalid, format_minor
+from tallystick.cli.runtime import connected, errors, print_whole, run
+from tallystick.kit import Asset, Invalid, dumps, format_minor
 
 By = Literal["posted", "effective"]
 Form = Literal["json", "csv", "camt053"]
@@ -59,6 +59,7 @@ def statement(
 def trial_balance(
     at: Annotated[str | None, typer.Option("--at", help="As it stood right after this day or time; without it, now.")] = None,
     by: Annotated[By, typer.Option("--by", help=_BY_HELP)] = "posted",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each asset.")] = False,
     data: Data = None,
 ) -> None:
     """Add up all accounts; exit status 1 where an asset is not in balance."""
@@ -67,16 +68,32 @@ def trial_balance(
         moment = None if at is None else _moment(at)
         async with connected(data) as database, ledger.report(database, as_of=moment) as tx:
             lines = await ledger.trial_balance_at(tx, at=moment, by=by)
-        table = Table("asset", "accounts", "debits", "credits", "debit balances", "credit balances", "difference")
-        for line in lines:
-            unit = Asset(line.asset, line.scale)
-            sums = (line.dr, line.cr, line.debit_balances, line.credit_balances, line.difference)
-            table.add_row(line.asset, str(line.accounts), *(format_minor(amount, unit) for amount in sums))
-        console.print(table)
+        rows = [_trial(line) for line in lines]
+        if as_json:
+            for row in rows:
+                typer.echo(dumps(row))
+        else:
+            table = Table("asset", "accounts", "debits", "credits", "debit balances", "credit balances", "difference")
+            for row in rows:
+                table.add_row(*map(str, row.values()))
+            print_whole(table)
         if any(line.difference for line in lines):
             raise typer.Exit(1)
 
     run(work)
+
+
+def _trial(line: ledger.TrialBalanceAt) -> dict[str, Any]:
+    unit = Asset(line.asset, line.scale)
+    return {
+        "currency": line.asset,
+        "accounts": line.accounts,
+        "debits": format_minor(line.dr, unit),
+        "credits": format_minor(line.cr, unit),
+        "debit_balances": format_minor(line.debit_balances, unit),
+        "credit_balances": format_minor(line.credit_balances, unit),
+        "difference": format_minor(line.difference, unit),
+    }
 
 
 def _moment(text: str) -> datetime:

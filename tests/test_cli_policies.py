@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
+from tallystick import policy
+from tallystick.cli.runtime import console
+from tallystick.db import Database
 from tests.command_line import command
 from tests.conftest import ROOT, TestDatabase
 from tests.permitted import without_policy
@@ -42,9 +47,67 @@ def test_a_policy_is_applied_compared_and_shown(database: TestDatabase, house: P
     assert (other.exit_code, '~ small.amount: {"at_most":{"EUR":10}} -> {"at_most":{"EUR":20}}' in other.stdout) == (1, True)
     shown = command(database, "policy", "show")
     assert "applied by cli:anna" in shown.stdout
+    assert "coming" not in shown.stdout
     digest = shown.stdout.split("digest=")[1].split()[0]
     assert '"name":"house"' in command(database, "policy", "show", digest[:10], "--json").stdout
     assert command(database, "policy", "show", "f" * 64).exit_code == 1
+
+
+def test_what_is_in_force_is_told_with_its_own_time_and_what_is_coming_apart(
+    database: TestDatabase, house: Path, tmp_path: Path
+) -> None:
+    applied = command(database, "policy", "apply", str(house), "--as", "anna").stdout
+    since = applied.split("effective_from=")[1].strip().replace("T", " ")
+    command(database, "policy", "apply", str(house), "--as", "jan")
+    command(database, "policy", "apply", str(house), "--as", "jan", "--effective-from", "2099-01-01")
+    other = tmp_path / "other.yaml"
+    other.write_text(HOUSE.replace("house", "other"))
+    command(database, "policy", "apply", str(other), "--as", "eva", "--effective-from", "2098-01-01")
+    now = command(database, "policy", "show").stdout
+    assert f"in force since {since}, applied by cli:anna" in now
+    assert [line.split(" digest")[0] for line in now.splitlines() if line.startswith("coming")] == [
+        "coming on 2098-01-01 00:00:00+00:00: policy=other", "coming on 2099-01-01 00:00:00+00:00: policy=house",
+    ]  # fmt: skip
+    digest = now.split("coming on 2098")[1].split("digest=")[1].split()[0]
+    later = command(database, "policy", "show", digest).stdout
+    assert "not in force, but from 2098-01-01 00:00:00+00:00 on, applied by cli:eva" in later
+    assert "coming" not in later
+    command(database, "policy", "apply", "demo", "--as", "anna")
+    digest = applied.split("digest=")[1].split()[0]
+    assert "in force since" not in command(database, "policy", "show", digest).stdout
+
+
+async def test_differences_are_told_whole_and_all_of_them(
+    db: Database, database: TestDatabase, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "a-rule-with-a-name-that-is-as-long-as-names-of-rules-may-be-or-nearly-so"
+    async with db.write() as tx:
+        applied = await policy.apply(tx, {"name": "t", "rules": [{"id": "all", "allow": True}]}, by="t")
+        rules = policy.parse({"name": "t", "rules": [{"id": "all", "allow": True}]})
+        facts = {"action": "transfer", "principal": "an-agent-with-a-long-name-of-its-own", "asset": "EUR", "amount": 5}
+        verdict = policy.evaluate(rules, facts)
+        new = policy.NewDecision(
+            str(facts["principal"]),
+            None,
+            "transfer",
+            bytes(32),
+            applied.digest,
+            policy.facts_text(facts),
+            verdict.text,
+            "allow",
+        )
+        await policy.keep(tx, [new] * 203)
+    house.write_text(f"name: house\nrules:\n  - {{id: {long}, deny: yes}}\n")
+    monkeypatch.setattr(console, "width", 80)
+    asked = ("policy", "replay", "--candidate", str(house))
+    shown = await asyncio.to_thread(command, database, *asked)
+    assert "... and 3 more: --json tells all" in shown.stdout
+    rows = [line for line in shown.stdout.splitlines() if long in line]
+    assert (len(rows), all("an-agent-with-a-long-name-of-its-own" in row for row in rows)) == (200, True)
+    told = await asyncio.to_thread(command, database, *asked, "--json")
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert (len(lines), {line["rules"][0] for line in lines}, {line["after"] for line in lines}) == (203, {long}, {"deny"})
+    assert "decisions=203 differ=203" in told.stderr
 
 
 def test_cases_are_tried_and_a_difference_is_exit_status_1(database: TestDatabase, house: Path, tmp_path: Path) -> None:

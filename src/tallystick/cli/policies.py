@@ -12,7 +12,7 @@ from rich.table import Table
 from tallystick import actions, policy
 from tallystick.cli.operator import As, operator, perform
 from tallystick.cli.options import Data, read_moment
-from tallystick.cli.runtime import connected, console, errors, refusals_as_lines, run
+from tallystick.cli.runtime import connected, console, errors, print_whole, refusals_as_lines, run
 from tallystick.kit import Invalid, dumps
 
 app = typer.Typer(help="Policies: the bank's rules of who may do what.", no_args_is_help=True)
@@ -87,6 +87,8 @@ def show(
         async with connected(data) as database, database.read() as tx:
             found = await policy.current(tx) if digest is None else await policy.get(tx, await _whole(tx, digest))
             applied = await policy.applied_last(tx, found.digest)
+            since = await policy.in_force_since(tx)
+            coming = await policy.coming(tx) if digest is None else []
         if json:
             console.print(policy.canonical(found), markup=False, soft_wrap=True)
             return
@@ -94,12 +96,23 @@ def show(
         for rule in found.rules:
             table.add_row(rule.id, rule.kind, rule.otherwise, rule.about or "")
         console.print(table)
-        since = "never applied" if applied is None else f"applied by {applied.applied_by}, from {applied.effective_from}"
-        console.print(
-            f"policy={found.name} rules={len(found.rules)} digest={found.digest} {since}", markup=False, soft_wrap=True
-        )
+        told = f"policy={found.name} rules={len(found.rules)} digest={found.digest} {_standing(applied, since)}"
+        console.print(told, markup=False, soft_wrap=True)
+        for one in coming:
+            told = f"policy={one.name} digest={one.digest} applied by {one.applied_by}"
+            console.print(f"coming on {one.effective_from}: {told}", markup=False, soft_wrap=True)
 
     run(work)
+
+
+def _standing(applied: policy.Applied | None, since: policy.Applied | None) -> str:
+    if applied is None:
+        return "never applied"
+    if since is not None and since.digest == applied.digest:
+        return f"in force since {applied.effective_from}, applied by {applied.applied_by}"
+    if since is None or applied.effective_from > since.effective_from:
+        return f"not in force, but from {applied.effective_from} on, applied by {applied.applied_by}"
+    return f"not in force any more, applied by {applied.applied_by}, from {applied.effective_from}"
 
 
 @app.command("test")
@@ -139,6 +152,9 @@ def replay(
     candidate: Annotated[
         Path | None, typer.Option("--candidate", help="A policy that decides in place of those that did.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for each difference; the counts go to standard error.")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Evaluate past decisions again. Without a candidate each has to come out byte by byte, or the exit status is 1."""
@@ -149,32 +165,48 @@ def replay(
         async with connected(data) as database, database.read() as tx:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,}"))
             shown = (*columns, TimeElapsedColumn(), TimeRemainingColumn())
-            with Progress(*shown, console=errors, disable=not errors.is_terminal) as progress:
+            with Progress(*shown, console=errors, disable=as_json or not errors.is_terminal) as progress:
                 bar = progress.add_task("decisions", total=await policy.count_since(tx, moment))
                 found = await policy.replay(
-                    tx, candidate=other, since=moment, progress=lambda count: progress.advance(bar, count)
+                    tx,
+                    candidate=other,
+                    since=moment,
+                    progress=lambda count: progress.advance(bar, count),
+                    tell=_print_difference if as_json else lambda _: None,
                 )
-        _print_replayed(found)
+        _print_replayed(found, as_json=as_json)
         if found.differing and other is None:
             raise typer.Exit(1)
 
     run(work)
 
 
-def _print_replayed(found: policy.Replayed) -> None:
-    if found.differences:
+def _print_difference(one: policy.Difference) -> None:
+    typer.echo(
+        dumps(
+            {
+                "decision": str(one.id), "at": one.at.isoformat(), "principal": one.principal, "action": one.action,
+                "before": one.before, "after": one.after, "rules": list(one.rules),
+            }
+        )
+    )  # fmt: skip
+
+
+def _print_replayed(found: policy.Replayed, *, as_json: bool) -> None:
+    to = errors if as_json else console
+    if found.differences and not as_json:
         table = Table("decision", "at", "principal", "action", "was", "would be", "rules")
         for one in found.differences[:_SHOWN]:
             at = f"{one.at:%Y-%m-%d %H:%M:%S}"
             table.add_row(str(one.id), at, one.principal, one.action, one.before, one.after, ", ".join(one.rules))
-        console.print(table)
+        print_whole(table)
         if found.differing > _SHOWN:
-            console.print(f"... and {found.differing - _SHOWN:,} more")
+            console.print(f"... and {found.differing - _SHOWN:,} more: --json tells all of them", soft_wrap=True)
     for (before, after), count in sorted(found.changes.items()):
-        console.print(f"{before} -> {after}: {count:,}", markup=False)
+        to.print(f"{before} -> {after}: {count:,}", markup=False, soft_wrap=True)
     if found.erased:
-        console.print(f"{found.erased:,} were erased with their customers, and are not evaluated")
-    console.print(f"decisions={found.decisions} differ={found.differing}")
+        to.print(f"{found.erased:,} were erased with their customers, and are not evaluated", soft_wrap=True)
+    to.print(f"decisions={found.decisions} differ={found.differing}")
 
 
 def _read(file: Path) -> policy.Policy:

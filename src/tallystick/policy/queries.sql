@@ -53,6 +53,32 @@ select d.id, d.digest, d.name, d.effective_from, d.applied_by, d.applied_at
  order by d.id desc
  limit 1
 
+-- in_force_since --
+-- The application that the policy in force goes back to: what was applied after it, up to now, was the same document.
+with past as (
+    select d.id, d.digest, d.name, d.effective_from, d.applied_by, d.applied_at
+      from policy.document d
+     where d.effective_from <= db.clock()
+)
+select p.id, p.digest, p.name, p.effective_from, p.applied_by, p.applied_at
+  from past p
+ where not exists (
+           select
+             from past o
+            where o.digest <> p.digest
+              and (o.effective_from, o.id) > (p.effective_from, p.id)
+       )
+ order by p.effective_from, p.id
+ limit 1
+
+-- coming --
+-- What will be in force, in the order of time.
+select d.id, d.digest, d.name, d.effective_from, d.applied_by, d.applied_at
+  from policy.document d
+ where d.effective_from > db.clock()
+ order by d.effective_from, d.id
+ limit %(limit)s::bigint
+
 -- decision --
 -- One decision.
 select d.id, d.at, d.principal, d.on_behalf_of, d.action, d.digest, d.policy, d.facts, d.verdict, d.outcome, d.task_id,

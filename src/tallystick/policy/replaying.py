@@ -45,6 +45,7 @@ class Replayed:
     differing: int = 0
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
+    tell: Callable[[Difference], None] = lambda _: None
 
 
 async def count_since(tx: ReadTx, since: datetime | None = None) -> int:
@@ -59,14 +60,15 @@ async def replay(
     candidate: Policy | None = None,
     since: datetime | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    tell: Callable[[Difference], None] = lambda _: None,
 ) -> Replayed:
-    """Evaluate every decision again, oldest first.
+    """Evaluate every decision again, oldest first. Each difference is told to `tell` as it is found, however many there are.
 
     Without a candidate each is evaluated by its own policy, and any other byte is a difference. With one, another outcome is.
     What a candidate counts and was not counted then is added up on the way, from what was allowed since the beginning of the
     replay; what it looks for on lists, and was not looked for then, is unknown, and holds.
     """
-    found = Replayed()
+    found = Replayed(tell=tell)
     counted = _Counted()
     after = 0
     if since is not None:
@@ -103,11 +105,11 @@ def _compare_outcomes(found: Replayed, decision: Decision, verdict: Verdict) -> 
 def _differs(found: Replayed, decision: Decision, before: str, verdict: Verdict) -> None:
     found.differing += 1
     found.changes[before, verdict.outcome] += 1
+    rules = tuple(reason.rule for reason in verdict.reasons if reason.outcome == verdict.outcome)
+    one = Difference(decision.id, decision.at, decision.principal, decision.action, before, verdict.outcome, rules)
+    found.tell(one)
     if len(found.differences) < _MAX_LISTED:
-        rules = tuple(reason.rule for reason in verdict.reasons if reason.outcome == verdict.outcome)
-        found.differences.append(
-            Difference(decision.id, decision.at, decision.principal, decision.action, before, verdict.outcome, rules)
-        )
+        found.differences.append(one)
 
 
 def _outcome_of(decision: Decision) -> str:

@@ -121,9 +121,23 @@ async def get(tx: ReadTx, digest: str) -> Policy:
     return policy
 
 
+async def in_force_since(tx: ReadTx) -> Applied | None:
+    """Since when the policy in force is in force, and who applied it; `None` where none is.
+
+    Where the same document was applied again in the meantime, it is the first time that counts.
+    """
+    return await store.in_force_since(tx)
+
+
+async def coming(tx: ReadTx, *, limit: int = 100) -> list[Applied]:
+    """What was applied and is not in force yet, in the order of time."""
+    return await store.coming(tx, limit=limit)
+
+
 async def applied_last(tx: ReadTx, digest: str) -> Applied | None:
-    """When a policy was applied last, and by whom; `None` where it never was."""
-    return await store.applied_last(tx, digest)
+    """Of the policy in force, since when it is; of another, when it was applied last; `None` where it never was."""
+    since = await store.in_force_since(tx)
+    return since if since is not None and since.digest == digest else await store.applied_last(tx, digest)
 
 
 def facts_text(facts: Facts) -> str:

@@ -45,6 +45,8 @@ _BODY = _queries.bind("body", str)
 _APPLY = _queries.bind("apply", Applied)
 _APPLIED = _queries.bind("applied", Applied)
 _APPLIED_LAST = _queries.bind("applied_last", Applied)
+_IN_FORCE_SINCE = _queries.bind("in_force_since", Applied)
+_COMING = _queries.bind("coming", Applied)
 _DECISION = _queries.bind("decision", Decision)
 _DECISIONS = _queries.bind("decisions", Decision)
 _DECISIONS_ONWARD = _queries.bind("decisions_onward", Decision)
@@ -131,6 +133,14 @@ async def applied(tx: ReadTx, *, before: int, limit: int) -> list[Applied]:
 
 async def applied_last(tx: ReadTx, digest: str) -> Applied | None:
     return await tx.one(_APPLIED_LAST, {"digest": digest})
+
+
+async def in_force_since(tx: ReadTx) -> Applied | None:
+    return await tx.one(_IN_FORCE_SINCE)
+
+
+async def coming(tx: ReadTx, *, limit: int) -> list[Applied]:
+    return await tx.all(_COMING, {"limit": limit})
 
 
 async def decision(tx: ReadTx, decision_id: int) -> Decision | None:

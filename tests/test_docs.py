@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tallystick import actions
+from tallystick.cli.main import SUBCOMMANDS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -44,6 +48,37 @@ def test_every_test_that_a_document_names_exists(document: Path) -> None:
     named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::([a-z0-9_]+)`", document.read_text())
     missing = [f"{file}::{name}" for file, name in named if not re.search(rf"def {name}\(", (ROOT / file).read_text())]
     assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_that_a_document_shows_exists_with_its_options(document: Path) -> None:
+    text = document.read_text()
+    shown = re.findall(r"`tallystick ([^`]+)`", text) + re.findall(r"^    (?:\$ )?tallystick (.+)$", text, re.MULTILINE)
+    assert [line for line in shown if not _is_command(re.split(r"\s{3,}|\s#\s| \| ", line)[0].split())] == []
+
+
+def _is_command(words: list[str]) -> bool:
+    known: Any = {one.name: one for one in SUBCOMMANDS}
+    if words[0] in ("--help", "--version"):
+        return True
+    if not re.fullmatch("[a-z-]+", words[0]):
+        return True
+    command = known[words[0]].load() if words[0] in known else None
+    rest = words[1:]
+    while command is not None and getattr(command, "commands", None):
+        if not rest or not re.fullmatch("[a-z-]+", rest[0]):
+            return True
+        command, rest = command.commands.get(rest[0]), rest[1:]
+    if command is None:
+        return False
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    return {word for word in re.findall(r"--[a-z][a-z-]*", " ".join(rest))} <= options
+
+
+def test_the_gate_page_names_the_types_whose_held_actions_are_not_amended() -> None:
+    text = (ROOT / "docs/gate.md").read_text()
+    (said,) = re.findall(r"A held (.*) is not amended \(409 `not_amendable`\)", text)
+    assert set(re.findall("`([^`]+)`", said)) == {name for name in actions.names() if actions.named(name).resume is not None}
 
 
 def test_each_item_of_the_security_lists_is_kept_and_has_its_own_test() -> None:

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner
 
 from tallystick.cli.main import SUBCOMMANDS, Subcommand, app
+from tests.conftest import TestDatabase
 from tests.processes import keepers, kill, python, servers, wait_until
 
 pytestmark = pytest.mark.faults
@@ -184,6 +186,14 @@ def test_a_taken_port_is_one_clear_line(data: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_of_this_machine_is_not_said_to_be_in_use(host: str) -> None:
+    refused = run("serve", "--host", host, "--port", "0", DATABASE_URL=f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    assert refused.returncode == 1
+    assert "[address_unknown]" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_serve_asks_for_a_key_that_was_made_and_not_revoked(data: Path) -> None:
     made = run("keys", "create", "payments", "--kind", "service", "--data", str(data))
     assert made.returncode == 0, made.stderr
@@ -270,9 +280,46 @@ def test_a_data_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
 def test_a_setting_that_makes_no_sense_is_one_line_that_does_not_repeat_it() -> None:
     refused = run("serve", TALLYSTICK_POOL_MAX_SIZE="a-secret-by-mistake")
     assert refused.returncode == 1
-    assert "pool_max_size" in refused.stderr
+    assert "TALLYSTICK_POOL_MAX_SIZE" in refused.stderr
     assert "a-secret-by-mistake" not in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_setting_is_called_by_its_name_wherever_it_belongs() -> None:
+    for command, name, value in (
+        ("worker", "TALLYSTICK_WEBHOOKS_ALLOW", "garbage"),
+        ("serve", "TALLYSTICK_HTTP_RATE_PER_S", "garbage"),
+        ("serve", "TALLYSTICK_POOL_MAX_SIZE", "garbage"),
+        ("migrate", "DATABASE_URL", "garbage"),
+    ):
+        refused = run(command, **({"DATABASE_URL": f"postgresql://nobody@127.0.0.1:{free_port()}/none"} | {name: value}))
+        assert refused.returncode == 1
+        lines = refused.stderr.splitlines()
+        assert len([line for line in lines if line.startswith(f"error: setting {name}: ")]) == len(lines) == 1, refused.stderr
+        assert "garbage" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dbname": "no-such-database"}, "does not exist"),
+        ({"user": "no-such-user"}, "does not exist"),
+        ({"host": "no-such-host.invalid"}, "resolve host"),
+        ({"host": "127.0.0.1", "port": "1"}, "refused"),
+    ],
+)
+def test_why_a_database_cannot_be_reached_is_told_without_its_password(
+    database: TestDatabase, change: dict[str, str], reason: str
+) -> None:
+    given = {**conninfo_to_dict(database.app_url), "password": "sekret", **change}
+    for command in (("keys", "list"), ("migrate",)):
+        refused = run(*command, DATABASE_URL=make_conninfo(**given))
+        assert refused.returncode == 1
+        told = refused.stderr.replace("\n", " ")
+        assert "[database_unavailable]" in told
+        for part in (reason, f"host {given['host']}", f"port {given['port']}", f"database {given['dbname']}"):
+            assert part in told, told
+        assert "sekret" not in told
 
 
 def test_help_lists_every_command_and_imports_none() -> None:

@@ -72,7 +72,7 @@ def _is_command(words: list[str]) -> bool:
     if command is None:
         return False
     options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
-    return {word for word in re.findall(r"--[a-z][a-z-]*", " ".join(rest))} <= options
+    return set(re.findall(r"--[a-z][a-z-]*", " ".join(rest))) <= options
 
 
 def test_the_gate_page_names_the_types_whose_held_actions_are_not_amended() -> None:

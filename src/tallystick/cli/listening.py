@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import os
 import signal
@@ -22,7 +23,10 @@ GRACE_S = 10
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address; refuses with `Unavailable` (`address_in_use`) where another has it."""
+    """A socket that listens on the address.
+
+    Refuses with `Unavailable` (`address_in_use`) where another has it, with `Invalid` (`address_unknown`) where it is none of ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -32,6 +36,8 @@ def bound(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise Invalid("address_unknown", f"{host} is no address of this machine: {error.strerror}") from None
         raise Unavailable("address_in_use", f"cannot listen on {host}:{port}: {error.strerror}") from None
     return listener
 

@@ -28,6 +28,11 @@ class _Console(Console):
 
 
 _WIDEST = 100_000
+_PREFIXES = {
+    "DatabaseSettings": "TALLYSTICK_",
+    "HttpSettings": "TALLYSTICK_HTTP_",
+    "WebhookSettings": "TALLYSTICK_WEBHOOKS_",
+}
 _HOUSE = "tallystick"
 console = _Console(highlight=False, emoji=False)
 errors = _Console(stderr=True, highlight=False, emoji=False)
@@ -116,16 +121,23 @@ def refusals_as_lines() -> Iterator[None]:
     try:
         yield
     except TallystickError as refusal:
-        errors.print(f"error: {refusal.detail} [{refusal.code}]", style="red", markup=False)
+        errors.print(f"error: {refusal.detail} [{refusal.code}]", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except ValidationError as wrong:
         # The only values that commands have checked for them are settings; what was set may be a secret and is not shown.
+        said: dict[str, str] = {}
         for one in wrong.errors(include_input=False, include_url=False):
-            setting = "_".join(str(part) for part in one["loc"])
-            errors.print(f"error: setting {setting}: {one['msg']} [setting_malformed]", style="red", markup=False)
+            said.setdefault(_setting(wrong.title, str(one["loc"][0])), one["msg"])
+        for setting, why in said.items():
+            errors.print(f"error: setting {setting}: {why} [setting_malformed]", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _setting(kind: str, name: str) -> str:
+    """The variable of the environment that a field is set by; one with a name of its own comes with it."""
+    return name if name.isupper() else f"{_PREFIXES.get(kind, '')}{name.upper()}"
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

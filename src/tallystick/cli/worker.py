@@ -12,6 +12,7 @@ import uvloop
 
 from tallystick import agents as built_in_agents
 from tallystick import client, sdk
+from tallystick.approvals import WebhookSettings
 from tallystick.cli.listening import stopped_by_signals
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import Urls, console, log_to_stderr, opened, prepare, refusals_as_lines, server, settings_for
@@ -60,6 +61,9 @@ def worker(
             uvloop.run(_run_over_http(url, key, loaded, how))
             return
         settings = settings_for(data)
+        if not loaded:
+            # A setting of the notices that makes no sense is told before anything is begun.
+            WebhookSettings()
         if loaded:
             # A worker that is stopped in a transaction is to lose its locks no later than its lease.
             idle_ms = min(settings.idle_in_transaction_timeout_ms, lease_s * 500)

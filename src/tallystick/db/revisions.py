@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from tallystick.db.errors import translated
 from tallystick.db.pool import ReadTx
@@ -42,10 +43,7 @@ def migrate(owner_url: str, *, application_url: str | None = None, to: str = "he
 
     One run at a time: others wait for it on an advisory lock, for two minutes. Each revision is a transaction.
     """
-    with (
-        translated(),
-        psycopg.connect(owner_url, autocommit=True, connect_timeout=10, application_name=_NAME) as connection,
-    ):
+    with translated(), _connect(owner_url) as connection:
         _check_version(connection)
         connection.execute(f"set lock_timeout = '{_LOCK_WAIT}'".encode())
         connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
@@ -77,13 +75,28 @@ async def schema_revision(tx: ReadTx) -> str | None:
 
 def check_revision(url: str) -> None:
     """Refuse with `Unavailable` (`not_migrated`) where the database is not at the newest revision this program knows."""
-    with translated(), psycopg.connect(url, autocommit=True, connect_timeout=10, application_name=_NAME) as connection:
+    with translated(), _connect(url) as connection:
         known = current_revision(connection)
     if known != head_revision():
         raise Unavailable(
             "not_migrated",
             f"the database is at revision {known or 'none'}, this program needs {head_revision()}: run `tallystick migrate`",
         )
+
+
+def _connect(url: str) -> psycopg.Connection[Any]:
+    """A connection; refuses with `Unavailable` (`database_unavailable`), which says where to and why none could be had."""
+    try:
+        return psycopg.connect(url, autocommit=True, connect_timeout=10, application_name=_NAME)
+    except psycopg.OperationalError as error:
+        given = conninfo_to_dict(url)
+        user = given.get("user") or "of the system"
+        where = f"host {given.get('host') or given.get('hostaddr') or 'of the default'}, port {given.get('port') or 5432}"
+        where += f", database {given.get('dbname') or user}, user {user}"
+        reason = " ".join(str(error).split())
+        if given.get("password"):
+            reason = reason.replace(str(given["password"]), "***")
+        raise Unavailable("database_unavailable", f"the database cannot be reached ({where}): {reason}") from None
 
 
 def head_revision() -> str:

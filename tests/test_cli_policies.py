@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,27 @@ async def test_differences_are_told_whole_and_all_of_them(
     lines = [json.loads(line) for line in told.stdout.splitlines()]
     assert (len(lines), {line["rules"][0] for line in lines}, {line["after"] for line in lines}) == (203, {long}, {"deny"})
     assert "decisions=203 differ=203" in told.stderr
+
+
+def test_what_is_no_file_of_a_policy_is_refused_and_not_read_for_ever(
+    database: TestDatabase, house: Path, tmp_path: Path
+) -> None:
+    fifo, large = tmp_path / "fifo", tmp_path / "large.yaml"
+    os.mkfifo(fifo)
+    with large.open("wb") as file:
+        file.truncate(10 * 2**40)
+    for file_, code in ((Path("/dev/zero"), "file_unreadable"), (fifo, "file_unreadable"), (large, "file_too_large")):
+        for asked in (("check", str(file_)), ("diff", str(file_), str(house)), ("test", str(house), str(file_))):
+            refused = command(database, "policy", *asked)
+            assert (refused.exit_code, f"[{code}]" in refused.stderr) == (1, True), refused.output
+
+
+def test_one_problem_is_one_problem_and_says_where_it_is_in_good_words(database: TestDatabase, house: Path) -> None:
+    house.write_text("name: house\nrules:\n  - {id: a}\n")
+    assert command(database, "policy", "check", str(house)).stderr.endswith("\n1 problem\n")
+    house.write_text('{"name": "house')
+    told = command(database, "policy", "check", str(house)).stderr
+    assert "Unterminated string starting at character 9" in told
 
 
 def test_cases_are_tried_and_a_difference_is_exit_status_1(database: TestDatabase, house: Path, tmp_path: Path) -> None:

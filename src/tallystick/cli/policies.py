@@ -223,13 +223,20 @@ def _read(file: Path) -> policy.Policy:
 def _print_problems(wrong: policy.Malformed) -> NoReturn:
     for problem in wrong.problems:
         errors.print(problem, markup=False, soft_wrap=True, style="red")
-    errors.print(f"{len(wrong.problems)} problems")
+    count = len(wrong.problems)
+    errors.print("1 problem" if count == 1 else f"{count} problems")
     raise typer.Exit(1)
 
 
 def _text(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise Invalid("file_unreadable", f"{file} is no regular file")
+        with file.open("rb") as stream:
+            text = stream.read(policy.MAX_TEXT + 1)
+        if len(text) > policy.MAX_TEXT:
+            raise Invalid("file_too_large", f"{file} may have {policy.MAX_TEXT // 2**20} MiB")
+        return text
     except OSError as error:
         raise Invalid("file_unreadable", f"{file}: {error.strerror}") from None
 

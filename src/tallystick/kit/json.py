@@ -43,7 +43,7 @@ def loads(data: bytes | str, *, max_brackets: int = MAX_BRACKETS) -> Any:
     try:
         value = _UNCHECKED.decode(text)
     except json.JSONDecodeError as error:
-        raise Invalid("json_malformed", f"{error.msg} at character {error.pos}") from None
+        raise Invalid("json_malformed", f"{error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise Invalid("json_too_deep", f"JSON may nest {MAX_DEPTH} levels") from None
     if _SUSPECT_ESCAPE.search(text):

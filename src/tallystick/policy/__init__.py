@@ -23,6 +23,7 @@ from tallystick.policy.normal import outside_form
 from tallystick.policy.packaged import install, packaged, packaged_text
 from tallystick.policy.parsing import Malformed, canonical, parse
 from tallystick.policy.parts import parts_fact
+from tallystick.policy.reading import MAX_TEXT
 from tallystick.policy.recorded import RECORDED_DECISIONS
 from tallystick.policy.replaying import Difference, Replayed, count_since, replay
 from tallystick.policy.rules import EMPTY, Policy, evaluate, explain
@@ -49,6 +50,7 @@ from tallystick.policy.store import Gathered
 __all__ = [
     "EMPTY",
     "MAX_BATCH",
+    "MAX_TEXT",
     "RECORDED_DECISIONS",
     "Applied",
     "Asking",

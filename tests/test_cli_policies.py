@@ -160,6 +160,20 @@ def test_lists_are_imported_and_searched(database: TestDatabase, tmp_path: Path)
     assert "[unknown_format]" in command(database, "lists", "import", "x", str(file), "--format", "pdf").stderr
 
 
+def test_a_list_is_not_emptied_by_mistake_and_rows_that_are_dropped_are_counted(database: TestDatabase, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("id,name\n1,Carl\n2,---\n3,\n4,Eva\n")
+    told = command(database, "lists", "import", "sanctions", str(file), "--as", "anna")
+    assert (told.exit_code, "entries=2" in told.stdout, "dropped=2" in told.stdout) == (0, True, True), told.output
+    for nothing in ("id,name\n", "id,name\n1,---\n"):
+        file.write_text(nothing)
+        refused = command(database, "lists", "import", "sanctions", str(file), "--as", "anna")
+        assert (refused.exit_code, "[list_would_be_empty]" in refused.stderr) == (1, True), refused.output
+    assert "Carl" in command(database, "lists", "show", "sanctions").stdout
+    emptied = command(database, "lists", "import", "sanctions", str(file), "--as", "anna", "--allow-empty")
+    assert (emptied.exit_code, "entries=0" in emptied.stdout, "dropped=1" in emptied.stdout) == (0, True, True), emptied.output
+
+
 def test_migrate_puts_the_default_in_force_once(database: TestDatabase, house: Path) -> None:
     without_policy(database.owner_url)
     assert "the default policy is in force" in command(database, "migrate").stdout

@@ -313,7 +313,7 @@ def test_why_a_database_cannot_be_reached_is_told_without_its_password(
 ) -> None:
     given = {**conninfo_to_dict(database.app_url), "password": "sekret", **change}
     for command in (("keys", "list"), ("migrate",)):
-        refused = run(*command, DATABASE_URL=make_conninfo(**given))
+        refused = run(*command, DATABASE_URL=make_conninfo(**given))  # type: ignore[arg-type]
         assert refused.returncode == 1
         told = refused.stderr.replace("\n", " ")
         assert "[database_unavailable]" in told

@@ -151,7 +151,7 @@ async def test_nothing_is_slipped_into_a_list_in_use(db: Database, database: Tes
 def test_a_csv_needs_a_column_that_is_known(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     file.write_text("id,name\n7,Bob Brown\n8,\n,Eve\n")
-    assert list(entries(file, "csv")) == [("7", "Bob Brown"), ("line-4", "Eve")]
+    assert list(entries(file, "csv")) == [("7", "Bob Brown"), ("8", ""), ("line-4", "Eve")]
     file.write_text("who\nBob\n")
     with pytest.raises(Invalid, match="file_malformed"):
         list(entries(file, "csv"))

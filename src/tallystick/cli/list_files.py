@@ -51,8 +51,8 @@ def _csv(file: Path) -> Iterator[Entry]:
         for row in reader:
             entry_id = (row.get("id") or f"line-{reader.line_num}").strip()
             name = (row.get("name") if "name" in columns else entry_id) or ""
-            if name.strip():
-                yield entry_id, name.strip()
+            # One without a name goes on, too: whoever takes them in counts what was left out.
+            yield entry_id, name.strip()
 
 
 def _ofac(file: Path) -> Iterator[Entry]:

@@ -25,7 +25,7 @@ GRACE_S = 10
 def bound(host: str, port: int) -> socket.socket:
     """A socket that listens on the address.
 
-    Refuses with `Unavailable` (`address_in_use`) where another has it, with `Invalid` (`address_unknown`) where it is none of ours.
+    Refuses with `Unavailable` (`address_in_use`) where another has it, with `Invalid` (`address_unknown`) where it is not ours.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

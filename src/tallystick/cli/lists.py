@@ -29,12 +29,25 @@ def import_(
     kind: Annotated[
         str, typer.Option("--kind", help="What stands on the list: names, or ids such as account numbers.")
     ] = "names",
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Have nobody be on the list, where the file says so.")
+    ] = False,
     as_: As = None,
     data: Data = None,
 ) -> None:
-    """Have a list be what the file says. Until all of it is taken in, the list is what it was before."""
+    """Have a list be what the file says. Until all of it is taken in, the list is what it was before.
+
+    Rows without a name, or with one that has no letter and no digit, are dropped, and counted.
+    """
 
     async def work() -> None:
+        read = 0
+
+        def seen(count: int) -> None:
+            nonlocal read
+            read = count
+            progress.update(bar, completed=count)
+
         by = operator(as_)
         if kind not in ("names", "ids"):
             raise Invalid("unknown_kind", "a list is of names or of ids")
@@ -51,11 +64,13 @@ def import_(
                         kind="names" if kind == "names" else "ids",
                         source=file.name,
                         by=by,
-                        progress=lambda count: progress.update(bar, completed=count),
+                        allow_empty=allow_empty,
+                        progress=seen,
                     )
 
                 info = await perform(database, by, actions.ImportList(name, kind, file.name), take)
-        console.print(f"list={info.name} kind={info.kind} entries={info.entries} version={info.version}", markup=False)
+        told = f"list={info.name} kind={info.kind} entries={info.entries} dropped={read - info.entries} version={info.version}"
+        console.print(told, markup=False, soft_wrap=True)
 
     run(work)
 

@@ -30,13 +30,14 @@ async def import_list(
     kind: ListKind = "names",
     source: str,
     by: str,
+    allow_empty: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> ListInfo:
     """Have a list be just these entries from the end of this transaction on; what it was before goes.
 
     Rows are read and copied in parts, so that memory does not grow with the list. Refuses with `Invalid`: `name_malformed`,
-    `text_too_long` (ids of 100 characters, names of 500), `text_malformed`, `too_many_entries`. A name without a letter or a
-    digit is left out.
+    `text_too_long` (ids of 100 characters, names of 500), `text_malformed`, `too_many_entries`,
+    `list_would_be_empty`. A name without a letter or a digit is left out; `progress` is told of all that were read.
     """
     check_name(name, "a list's name")
     check_text(source, "the source", 200)
@@ -51,6 +52,8 @@ async def import_list(
         await store.copy_entries(tx, _rows(version, chunk, normalize))
         progress(count)
     info = await store.publish(tx, name=name, kind=kind, version=version, source=source, by=by)
+    if info.entries == 0 and not allow_empty:
+        raise Invalid("list_would_be_empty", f"nobody would be on the list {name} any more")
     await audit.append(
         tx,
         principal=by,
@@ -64,7 +67,7 @@ async def import_list(
 
 async def make_empty(tx: Tx, name: str, *, kind: ListKind, by: str) -> ListInfo:
     """A list with nobody on it."""
-    return await import_list(tx, name, (), kind=kind, source="nothing yet", by=by)
+    return await import_list(tx, name, (), kind=kind, source="nothing yet", by=by, allow_empty=True)
 
 
 async def lists(tx: ReadTx) -> list[ListInfo]:
@@ -94,6 +97,8 @@ async def entries_of(tx: ReadTx, name: str, *, after: str = "", limit: int = 50)
 
 def _rows(version: int, chunk: list[Entry], normalize: Callable[[str], str]) -> Iterator[tuple[int, str, str, str]]:
     for entry_id, name in chunk:
+        if not name:
+            continue
         if len(entry_id) > _MAX_ID or not entry_id:
             raise Invalid("text_too_long", f"the id of an entry may have {_MAX_ID} characters")
         check_text(name, "a name", MAX_NAME)

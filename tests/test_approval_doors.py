@@ -83,6 +83,33 @@ async def test_two_people_agree_over_http_and_all_of_it_is_shown(
     assert taken_back.json()["status"] == "withdrawn"
 
 
+async def test_what_one_has_said_who_was_disabled_since_does_not_count(
+    db: Database, client: httpx.AsyncClient, keys: dict[str, str]
+) -> None:
+    asked = await ask(db)
+    votes = f"/v1/approvals/{asked.id}/votes"
+    yes = {"vote": "approve", "digest": DIGEST.hex(), "reason": None}
+    assert (await client.post(votes, json=yes, headers=by(keys["eva"]))).json()["status"] == "open"
+    async with db.write() as tx:
+        await identity.disable(tx, "eva", by="root")
+    voted = (await client.post(votes, json=yes, headers=by(keys["jan"]))).json()
+    assert (voted["status"], voted["quorum"]) == ("open", [{"role": "approver", "people": ["jan"], "missing": 1}])
+    assert [(each["person"], each["counts"]) for each in voted["votes"]] == [("eva", False), ("jan", True)]
+    async with db.write() as tx:
+        await identity.add_principal(tx, "ota", kind="person", by="root", roles=("approver",))
+        key = (await identity.create_key(tx, "ota", by="root")).secret
+    assert (await client.post(votes, json=yes, headers=by(key))).json()["status"] == "approved"
+
+
+async def test_nor_does_a_word_on_broken_glass(db: Database, client: httpx.AsyncClient, keys: dict[str, str]) -> None:
+    asked = await ask(db)
+    path, fire = f"/v1/approvals/{asked.id}/break-glass", {"digest": DIGEST.hex(), "reason": "fire"}
+    assert (await client.post(path, json=fire, headers=by(keys["eva"]))).json()["status"] == "open"
+    async with db.write() as tx:
+        await identity.disable(tx, "eva", by="root")
+    assert (await client.post(path, json=fire, headers=by(keys["jan"]))).json()["status"] == "open"
+
+
 BY_ONE = {"id": "by-one", "when": {"action": "transfer"}, "hold": True, "approve": [{"role": "approver", "people": 1}]}
 MOVED, REFUSED = {"status": "executed", "reason": None}, {"status": "failed", "reason": "insufficient_funds"}
 

@@ -75,6 +75,7 @@ $$;
 create or replace function approvals.is_gone(p_person text) returns boolean
 language sql
 stable
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
     select exists (select from identity.principal p where p.name = p_person and p.disabled_at is not null);

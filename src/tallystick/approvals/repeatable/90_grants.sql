@@ -5,6 +5,7 @@ grant select on approvals.approval, approvals.shown, approvals.vote, approvals.c
     to tallystick_app, tallystick_auditor;
 grant select (id, url, events, created_by, created_at, removed_by, removed_at) on approvals.webhook
     to tallystick_app, tallystick_auditor;
+grant execute on function approvals.is_gone(text) to tallystick_app, tallystick_auditor;
 grant execute on function
     approvals.ask(text, bigint, bytea, jsonb, text, text[], text[], integer[], integer, text[], integer, text, bigint[], bigint[]),
     approvals.lock(bigint),

@@ -9,7 +9,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tallystick import actions, policy
+from tallystick import actions, agents, policy, subjects
+from tallystick.cli.doubts import doubts
 from tallystick.cli.operator import As, operator, perform
 from tallystick.cli.options import Data, read_moment
 from tallystick.cli.runtime import connected, console, errors, print_whole, refusals_as_lines, run
@@ -22,8 +23,16 @@ _SHOWN = 200
 
 @app.command("check")
 def check(file: PolicyFile) -> None:
-    """Say whether a file is a policy; exit status 1 where it is not, with every place that is wrong."""
+    """Say whether a file is a policy; exit status 1 where it is not, with every place that is wrong.
+
+    What can be read and is probably not meant, such as a type of action that there is not, is told as well.
+    """
     found = _read(file)
+    # The types of all rooms are known, and those of plug-ins.
+    assert agents, subjects
+    actions.load_plug_ins()
+    for doubt in doubts(found.document, actions.names()):
+        errors.print(f"warning: {doubt}", markup=False, soft_wrap=True, style="yellow")
     console.print(f"policy={found.name} rules={len(found.rules)} digest={found.digest}", markup=False, soft_wrap=True)
 
 

@@ -170,7 +170,7 @@ async def _reverse(tx: Tx, by: Principal, payload: ReverseJournal) -> ledger.Pos
 
 
 async def _hold_facts(tx: ReadTx, payload: PlaceHolds) -> Mapping[str, Any]:
-    facts = await money_facts(tx, [(hold.account, hold.amount) for hold in payload.holds])
+    facts = await money_facts(tx, [[(hold.account, hold.amount)] for hold in payload.holds], parse_minor)
     if len(facts["accounts"]) == 1:
         facts["account"] = facts["accounts"][0]
     return {**facts, "count": len(payload.holds)}
@@ -188,7 +188,7 @@ async def _place(tx: Tx, by: Principal, payload: PlaceHolds) -> list[ledger.Plac
 
 async def _capture_facts(tx: ReadTx, payload: CaptureHold) -> Mapping[str, Any]:
     hold = await ledger.hold(tx, number_of(payload.hold, "hold"))
-    facts = await money_facts(tx, [(payload.to_account, payload.amount)])
+    facts = await money_facts(tx, [[(payload.to_account, payload.amount)]], parse_minor)
     (account,) = await ledger.accounts(tx, ids=[hold.account_id], limit=1)
     around = await between(tx, account.name, payload.to_account)
     return {**facts, "accounts": [account.name], "account": account.name, "counterparty": payload.to_account, **around}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from tallystick.actions.model import Denied, Held
 from tallystick.actions.registry import ActionType, Count, Whole, register
 from tallystick.db import ReadTx, Tx, key_reused
 from tallystick.identity import Principal
-from tallystick.kit import TallystickError, parse_signed_minor, plain
+from tallystick.kit import Asset, TallystickError, parse_signed_minor, plain
 
 _SHOWN = 200
 
@@ -116,7 +116,7 @@ async def post_journals(
 
 
 async def _journal_facts(tx: ReadTx, payload: PostJournals) -> Mapping[str, Any]:
-    entries = [(entry.account, entry.amount) for journal in payload.journals for entry in journal.entries]
+    entries = [[(entry.account, entry.amount) for entry in journal.entries] for journal in payload.journals]
     facts = await money_facts(tx, entries)
     # Where one account gives and one takes, rules of payees see a journal as they see a transfer.
     takers = sorted(set(facts["accounts"]) - {facts.get("account")})
@@ -130,23 +130,35 @@ async def _locks(_: ReadTx, payload: PostJournals) -> Iterable[str]:
     return [guard.account for journal in payload.journals for guard in journal.guards]
 
 
-async def money_facts(tx: ReadTx, entries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """What policy sees of entries: the accounts, and what they move in all, where it is one asset.
+async def money_facts(
+    tx: ReadTx, items: Sequence[Sequence[tuple[str, Any]]], read: Callable[[Any, Asset], int] = parse_signed_minor
+) -> dict[str, Any]:
+    """What policy sees of the entries of some things: the accounts, and what they move in all, where it is one asset.
 
-    Refuses with `Invalid` an amount that cannot be read (`amount_…`): policy never takes it for none.
+    Refuses with `Invalid` an amount that cannot be `read` (`amount_…`): policy never takes it for none.
     """
-    listed = list(entries)
+    listed = [entry for entries in items for entry in entries]
     known = await ledger.references(tx, (name for name, _ in listed))
     facts: dict[str, Any] = {"accounts": sorted({name for name, _ in listed})}
     units = {known[name].unit for name, _ in listed if name in known}
     if len(units) == 1 and all(name in known for name, _ in listed):
         (unit,) = units
-        moved = [parse_signed_minor(amount, unit) for _, amount in listed]
+        moved = []
+        for place, entries in enumerate(items):
+            try:
+                moved += [read(amount, unit) for _, amount in entries]
+            except TallystickError as error:
+                raise error if len(items) == 1 else of_the_batch(error, place) from None
         facts |= {"asset": unit.code, "scale": unit.scale, "amount": sum(amount for amount in moved if amount > 0)}
     taken = sorted({name for name, amount in listed if str(amount).startswith("-")})
     if len(taken) == 1:
         facts["account"] = taken[0]
     return facts
+
+
+def of_the_batch(error: TallystickError, place: int) -> TallystickError:
+    """The refusal of one of several things, which says which one."""
+    return type(error)(error.code, f"number {place} of the batch: {error.detail}")
 
 
 async def _post(tx: Tx, by: Principal, payload: PostJournals) -> list[ledger.Posted]:

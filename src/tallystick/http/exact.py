@@ -73,11 +73,11 @@ class ExactRoute(APIRoute):
             services: Services = request.app.state.services
             principal = await services.gatekeeper.principal(request.scope)
             self.rule.check_role(principal)
-            self._check_query(request)
             call = request.scope[CALL] = Call(principal, services)
             if not takes_body:
                 if is_narrow(principal):
                     await self.rule.check_objects(asked_by(call, request, None))
+                self._check_query(request)
                 return await handler(request)
             exact = ExactRequest(request.scope, request.receive)
             body = await exact.body()
@@ -86,6 +86,7 @@ class ExactRoute(APIRoute):
                 exact.exact = loads(body, max_brackets=self.max_brackets)
             if is_narrow(principal):
                 await self.rule.check_objects(asked_by(call, request, exact.exact))
+            self._check_query(request)
             return await handler(exact)
 
         return handle

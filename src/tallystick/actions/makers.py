@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
 from tallystick import identity
 from tallystick.db import Tx
 from tallystick.identity import Principal
-from tallystick.kit import NotFound
 
 AUTHORITY_GONE: Final = "authority_gone"
 """Why nothing is done any more in the name of somebody who is disabled, or whose mandate is over."""
@@ -20,28 +18,19 @@ async def as_of_now(tx: Tx, maker: Principal) -> Principal | None:
 
     What is disabled, and a mandate that was revoked or is over, leaves nothing. A part of the house is always there.
     """
-    if not await is_known(tx, maker.name):
+    who = maker.name, maker.version, None if maker.mandate is None else maker.mandate.id
+    found = await identity.as_of_now(tx, [who])
+    if who not in found:
         return maker
-    mandate_id = None if maker.mandate is None else maker.mandate.id
-    now = await still(tx, maker.name, maker.roles, version=maker.version, mandate_id=mandate_id)
+    now = found[who]
     if now is None:
         return None
-    return replace(now, accounts=_both(now.accounts, maker.accounts), customers=_both(now.customers, maker.customers))
-
-
-async def still(tx: Tx, name: str, roles: Collection[str], *, version: str | None, mandate_id: int | None) -> Principal | None:
-    """A principal as it is now, with those of some roles that it still has; `None` where it, or its mandate, is gone."""
-    now = await identity.acting(tx, name, version=version, mandate_id=mandate_id)
-    return None if now is None else replace(now, roles=now.roles & frozenset(roles))
-
-
-async def is_known(tx: Tx, name: str) -> bool:
-    """Whether a name is that of a principal, and not of a part of the house."""
-    try:
-        await identity.get(tx, name)
-    except NotFound:
-        return False
-    return True
+    return replace(
+        now,
+        roles=now.roles & maker.roles,
+        accounts=_both(now.accounts, maker.accounts),
+        customers=_both(now.customers, maker.customers),
+    )
 
 
 def _both(now: frozenset[Any] | None, then: frozenset[Any] | None) -> frozenset[Any] | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
-from tallystick import approvals, audit, customers, ledger, payments
-from tallystick.actions import gate, makers, store
+from tallystick import approvals, audit, customers, identity, ledger, payments
+from tallystick.actions import gate, store
 from tallystick.actions.held import lock_accounts
 from tallystick.actions.inside import between
 from tallystick.actions.makers import AUTHORITY_GONE
@@ -321,9 +321,12 @@ class _Makers:
         return self._found[who]
 
     async def _look(self, name: str, roles: list[str], version: str | None, mandate_id: int | None) -> Principal | None:
-        if not await makers.is_known(self._tx, name):
+        who = name, version, mandate_id
+        found = await identity.as_of_now(self._tx, [who])
+        if who not in found:
             return self._house
-        return await makers.still(self._tx, name, roles, version=version, mandate_id=mandate_id)
+        now = found[who]
+        return None if now is None else replace(now, roles=now.roles & frozenset(roles))
 
 
 async def _had_a_say(tx: ReadTx, order: customers.Plan) -> frozenset[str]:

@@ -148,17 +148,12 @@ async def money_facts(
             try:
                 moved += [read(amount, unit) for _, amount in entries]
             except TallystickError as error:
-                raise error if len(items) == 1 else of_the_batch(error, place) from None
+                raise error if len(items) == 1 else error.of_number(place) from None
         facts |= {"asset": unit.code, "scale": unit.scale, "amount": sum(amount for amount in moved if amount > 0)}
     taken = sorted({name for name, amount in listed if str(amount).startswith("-")})
     if len(taken) == 1:
         facts["account"] = taken[0]
     return facts
-
-
-def of_the_batch(error: TallystickError, place: int) -> TallystickError:
-    """The refusal of one of several things, which says which one."""
-    return type(error)(error.code, f"number {place} of the batch: {error.detail}")
 
 
 async def _post(tx: Tx, by: Principal, payload: PostJournals) -> list[ledger.Posted]:

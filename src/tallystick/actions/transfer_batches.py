@@ -112,7 +112,7 @@ async def propose_each(
     answers = await transfers.propose(tx, by, keyed, directory=directory)
     for place, answer in enumerate(answers):
         if isinstance(answer, TallystickError):
-            raise _numbered(answer, place)
+            raise answer.of_number(place)
     return [answer for answer in answers if isinstance(answer, Transfer)]
 
 
@@ -121,21 +121,17 @@ async def _checked(tx: ReadTx, by: Principal, new: Sequence[NewTransfer]) -> lis
     checked = []
     for place, one in enumerate(new):
         if one.settle != "now":
-            raise _numbered(Invalid("settle_now", "what is carried out together is settled at once"), place)
+            raise Invalid("settle_now", "what is carried out together is settled at once").of_number(place)
         try:
             checked.append(transfers.check(place, one, accounts, by))
         except TallystickError as refusal:
-            raise _numbered(refusal, place) from None
+            raise refusal.of_number(place) from None
     return checked
 
 
 def _check_size(new: Sequence[NewTransfer]) -> None:
     if not 1 <= len(new) <= MAX_TRANSFERS:
         raise Invalid("batch_too_large", f"a batch holds 1 to {MAX_TRANSFERS} transfers")
-
-
-def _numbered(refusal: TallystickError, place: int) -> TallystickError:
-    return type(refusal)(refusal.code, f"number {place} of the batch: {refusal.detail}")
 
 
 def _item(payload: Mapping[str, Any]) -> BatchItem:

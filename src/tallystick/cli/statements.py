@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,7 +17,7 @@ from rich.table import Table
 from tallystick import ledger, statements
 from tallystick.cli.options import Data
 from tallystick.cli.runtime import connected, errors, print_whole, run
-from tallystick.kit import Asset, Invalid, dumps, format_minor
+from tallystick.kit import Invalid, dumps, format_minor
 
 By = Literal["posted", "effective"]
 Form = Literal["json", "csv", "camt053"]
@@ -68,7 +68,7 @@ def trial_balance(
         moment = None if at is None else _moment(at)
         async with connected(data) as database, ledger.report(database, as_of=moment) as tx:
             lines = await ledger.trial_balance_at(tx, at=moment, by=by)
-        rows = [_trial(line) for line in lines]
+        rows = [line.told() for line in lines]
         if as_json:
             for row in rows:
                 typer.echo(dumps(row))
@@ -81,19 +81,6 @@ def trial_balance(
             raise typer.Exit(1)
 
     run(work)
-
-
-def _trial(line: ledger.TrialBalanceAt) -> dict[str, Any]:
-    unit = Asset(line.asset, line.scale)
-    return {
-        "currency": line.asset,
-        "accounts": line.accounts,
-        "debits": format_minor(line.dr, unit),
-        "credits": format_minor(line.cr, unit),
-        "debit_balances": format_minor(line.debit_balances, unit),
-        "credit_balances": format_minor(line.credit_balances, unit),
-        "difference": format_minor(line.difference, unit),
-    }
 
 
 def _moment(text: str) -> datetime:

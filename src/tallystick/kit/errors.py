@@ -19,6 +19,10 @@ class TallystickError(Exception):
         self.detail = detail
         self.about = about or {}
 
+    def of_number(self, place: int) -> TallystickError:
+        """The same refusal, of one of several things: it says which one, from 0."""
+        return type(self)(self.code, f"number {place} of the batch: {self.detail}")
+
 
 class Invalid(TallystickError):
     """The input has no meaning here: a wrong type, a part of a minor unit, a name with forbidden characters."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from tallystick.kit import Asset, format_minor
+
 By = Literal["posted", "effective"]
 """The two times of a journal: when it was posted, as the database says, and when the business happened, as its maker says."""
 
@@ -82,6 +84,19 @@ class TrialBalanceAt:
     @property
     def difference(self) -> int:
         return self.cr - self.dr
+
+    def told(self) -> dict[str, Any]:
+        """JSON of it, amounts as decimals."""
+        unit = Asset(self.asset, self.scale)
+        return {
+            "currency": self.asset,
+            "accounts": self.accounts,
+            "debits": format_minor(self.dr, unit),
+            "credits": format_minor(self.cr, unit),
+            "debit_balances": format_minor(self.debit_balances, unit),
+            "credit_balances": format_minor(self.credit_balances, unit),
+            "difference": format_minor(self.difference, unit),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ def all_read(read: Sequence[Thing | TallystickError]) -> list[Thing]:
     things: list[Thing] = []
     for place, one in enumerate(read):
         if isinstance(one, TallystickError):
-            raise one if len(read) == 1 else type(one)(one.code, f"number {place} of the batch: {one.detail}")
+            raise one if len(read) == 1 else one.of_number(place)
         things.append(one)
     return things
 

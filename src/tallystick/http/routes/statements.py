@@ -20,7 +20,7 @@ from tallystick.http.paging import Cursor, Limit, bounds_of, cursor_of
 from tallystick.http.services import Call, CurrentCall
 from tallystick.http.shapes import MAX_ID, Instant, PathName
 from tallystick.http.streaming import Stream, a_place, begun
-from tallystick.kit import Asset, Invalid, digest, format_minor
+from tallystick.kit import Invalid, digest, format_minor
 
 router = APIRouter(route_class=ExactRoute, tags=["statements"])
 
@@ -288,20 +288,7 @@ async def get_trial_balance(call: CurrentCall, at: At = None, by: ByTime = "post
     """Every account of the books together, for each currency."""
     async with ledger.report(call.database, as_of=at) as tx:
         found = await ledger.trial_balance_at(tx, at=at, by=by)
-    return Json({"at": at, "by": by, "items": [_trial(line) for line in found]})
-
-
-def _trial(line: ledger.TrialBalanceAt) -> dict[str, Any]:
-    unit = Asset(line.asset, line.scale)
-    return {
-        "currency": line.asset,
-        "accounts": line.accounts,
-        "debits": format_minor(line.dr, unit),
-        "credits": format_minor(line.cr, unit),
-        "debit_balances": format_minor(line.debit_balances, unit),
-        "credit_balances": format_minor(line.credit_balances, unit),
-        "difference": format_minor(line.difference, unit),
-    }
+    return Json({"at": at, "by": by, "items": [line.told() for line in found]})
 
 
 async def _account(tx: ReadTx, name: str) -> ledger.AccountRef:
